@@ -1,0 +1,3 @@
+"""sdlearn: the small package behind the course "Stable Diffusion from scratch"."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,232 @@
+"""Pictures for the notebooks: one look, alt text for every figure, animations and sliders.
+
+Every function here displays its picture at once and returns None. `alt` says in a sentence what
+there is to see, for readers who cannot see it; no picture is shown without.
+"""
+
+import base64
+import html
+import io
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import display
+from PIL import Image
+
+# Okabe and Ito's colours: told apart by colour-blind readers too.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+
+STYLE = {
+    "axes.grid": True,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "image.cmap": "gray",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+
+
+def use_style():
+    """Give matplotlib the look of the course. The set-up cell of every chapter calls this."""
+    plt.rcParams.update(STYLE)
+
+
+def to_uint8(x):
+    """[..., C, H, W] in [-1, 1], one or three channels → [..., H, W, 3] bytes. Clamps."""
+    x = torch.as_tensor(x).detach().float().cpu()
+    if x.dim() < 3 or x.shape[-3] not in (1, 3):
+        raise ValueError(f"pictures are [..., 1 or 3, H, W], not {list(x.shape)}")
+    x = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
+    return x.expand(*x.shape[:-1], 3).numpy()
+
+
+def _as_arrays(images):
+    """A batch of tensors, or a list of tensors or PIL pictures → a list of [H, W, 3] bytes."""
+    if isinstance(images, torch.Tensor) and images.dim() == 3:
+        images = images[None]
+    return [
+        np.asarray(i.convert("RGB")) if isinstance(i, Image.Image) else to_uint8(i) for i in images
+    ]
+
+
+def _bytes(picture, kind="PNG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _img(data, alt, mime="image/png", width=None):
+    """An <img> with alt text and the picture inside."""
+    if not alt or len(alt) < 20:
+        raise ValueError(f"alt text {alt!r} is too short to tell a blind reader what there is")
+    size = f' width="{width}"' if width else ""
+    text = base64.b64encode(data).decode()
+    return f'<img alt="{html.escape(alt)}"{size} src="data:{mime};base64,{text}">'
+
+
+def _bundle(data, alt, mime="image/png", width=None):
+    """What a picture puts into the notebook: HTML with alt text, and the plain picture beside."""
+    return {
+        "text/html": _img(data, alt, mime, width),
+        mime: base64.b64encode(data).decode(),
+        "text/plain": f"<picture: {alt}>",
+    }
+
+
+def figure(fig, alt):
+    """Show a matplotlib figure and close it."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", bbox_inches="tight")
+    plt.close(fig)
+    # 256 colours are plenty for curves and halve the notebook's size.
+    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    display(_bundle(_bytes(picture, optimize=True), alt), raw=True)
+
+
+def _draw_images(images, titles=None, cols=None, rows=None, scale=1.0, title=None):
+    arrays = _as_arrays(images)
+    cols = cols or min(len(arrays), 8)
+    lines = -(-len(arrays) // cols)
+    cell = 1.15 * scale
+    # A title may take several lines; give each its room.
+    extra = 0.17 * max((str(t).count("\n") + 1 for t in titles or []), default=0)
+    left = 0.13 * max((len(str(r)) for r in rows or []), default=0) * 0.75
+    size = (cols * cell + left, lines * (cell + extra) + (0.3 if title else 0))
+    fig, axes = plt.subplots(lines, cols, figsize=size, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (ax, array) in enumerate(zip(axes.flat, arrays)):
+        ax.imshow(array, interpolation="nearest")
+        if titles is not None and i < len(titles):
+            ax.set_title(titles[i], fontsize=8, pad=2)
+    for i, label in enumerate(rows or []):
+        axes[i, 0].text(
+            -0.08, 0.5, label, ha="right", va="center", fontsize=9, transform=axes[i, 0].transAxes
+        )
+    if title:
+        fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def images(images, alt, titles=None, cols=None, rows=None, scale=1.0, title=None):
+    """Show pictures in a grid.
+
+    images: [B, C, H, W] in [-1, 1], or a list of [C, H, W] tensors or PIL pictures. titles: one
+    for each picture. rows: one label for each row. cols: pictures in a row (8 at most by default).
+    """
+    figure(_draw_images(images, titles, cols, rows, scale, title), alt)
+
+
+def curves(lines, alt, x=None, title=None, xlabel=None, ylabel=None, log=False, size=(6.5, 2.8)):
+    """Show curves: a dict of label → values. x: shared positions; log: logarithmic y axis."""
+    fig, ax = plt.subplots(figsize=size)
+    for i, (label, values) in enumerate(lines.items()):
+        values = torch.as_tensor(values).detach().cpu()
+        # Line style as well as colour, so that print and colour-blind readers can follow.
+        ax.plot(range(len(values)) if x is None else x, values, ("-", "--", "-.", ":")[i % 4],
+                label=label)  # fmt: skip
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    if log:
+        ax.set_yscale("log")
+    if len(lines) > 1:
+        ax.legend()
+    figure(fig, alt)
+
+
+def gif(frames, alt, seconds=4.0, scale=4, cols=None, hold=1.0):
+    """Show an animation that repeats.
+
+    frames: a list of [C, H, W] pictures, of [B, C, H, W] batches (drawn as a grid with `cols`
+    columns) or of PIL pictures. seconds: for one run. scale: screen pixels for each pixel.
+    hold: seconds for which the last frame stays.
+    """
+    pictures = []
+    for frame in frames:
+        if not isinstance(frame, Image.Image):
+            frame = Image.fromarray(tile(_as_arrays(frame), cols))
+        size = (frame.width * scale, frame.height * scale)
+        pictures.append(frame.convert("RGB").resize(size, Image.Resampling.NEAREST))
+    # One palette for all frames, taken from the last one and a noisy one, keeps the file small.
+    durations = [int(1000 * seconds / len(pictures))] * len(pictures)
+    durations[-1] += int(1000 * hold)
+    pictures = [p.quantize(128, dither=Image.Dither.NONE) for p in pictures]
+    data = _bytes(
+        pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+    )
+    display(_bundle(data, alt, "image/gif"), raw=True)
+
+
+def tile(arrays, cols=None, gap=1):
+    """[H, W, 3] byte arrays of one size, side by side in one, with white gaps."""
+    cols = cols or min(len(arrays), 8)
+    height, width = arrays[0].shape[:2]
+    lines = -(-len(arrays) // cols)
+    sheet = np.full((lines * (height + gap) - gap, cols * (width + gap) - gap, 3), 255, np.uint8)
+    for i, array in enumerate(arrays):
+        y, x = (i // cols) * (height + gap), (i % cols) * (width + gap)
+        sheet[y : y + height, x : x + width] = array
+    return sheet
+
+
+def figure_picture(fig):
+    """A matplotlib figure as a PIL picture, for `gif` and `slider`. Closes the figure."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    plt.close(fig)
+    return Image.open(buffer).convert("RGB")
+
+
+def slider(draw, values, alt, label="t", strip=None, width=None):
+    """Show a slider over `values`, and the picture that `draw(value)` makes for each.
+
+    draw: value → PIL picture or [C, H, W] tensor. strip: the values of the still strip that takes
+    the slider's place where there is no running kernel (on GitHub, in HTML); seven by default.
+    """
+    import ipywidgets  # only here: everything else works without
+
+    values = list(values)
+
+    def png(value):
+        picture = draw(value)
+        if not isinstance(picture, Image.Image):
+            picture = Image.fromarray(to_uint8(picture))
+        return picture
+
+    def page(i):
+        said = f"{label} = {values[i]}: {alt}"
+        return _img(_bytes(png(values[i])), said, width=width)
+
+    handle = ipywidgets.IntSlider(0, 0, len(values) - 1, description=label, readout=False)
+    number = ipywidgets.Label(str(values[0]))
+    shown = ipywidgets.HTML(page(0))
+
+    def moved(change):
+        number.value = str(values[change["new"]])
+        shown.value = page(change["new"])
+
+    handle.observe(moved, names="value")
+    box = ipywidgets.VBox([ipywidgets.HBox([handle, number]), shown])
+
+    if strip is None:
+        strip = [values[round(k * (len(values) - 1) / 6)] for k in range(7)]
+    fig = _draw_images([png(v) for v in strip], [f"{label} = {v}" for v in strip], cols=len(strip))
+    still = io.BytesIO()
+    fig.savefig(still, format="png", bbox_inches="tight")
+    plt.close(fig)
+    bundle = _bundle(still.getvalue(), f"Strip of pictures, {label} = {strip}: {alt}")
+    # The widget comes first where a kernel answers; the strip is what is left in the stored file.
+    bundle["application/vnd.jupyter.widget-view+json"] = {
+        "version_major": 2,
+        "version_minor": 0,
+        "model_id": box.model_id,
+    }
+    display(bundle, raw=True)
