@@ -60,6 +60,15 @@ def q_posterior(x0, x_t, t, schedule):
     return mean, beta * (1 - alpha_bar_prev) / (1 - alpha_bar)
 
 
+def p_step(x_t, t, schedule, x0, noise):
+    """One step back, x_t → x_{t-1}, given a guess at x_0 (DDPM, equation 11, with Σ = β̃).
+
+    Samples the posterior as if the guess were right. β̃ is 0 at t = 0: no noise is added there.
+    """
+    mean, variance = q_posterior(x0, x_t, t, schedule)
+    return mean + variance.sqrt() * noise
+
+
 def predict_x0(x_t, t, schedule, output, prediction="epsilon"):
     """The clean picture that a network's output implies; x_0 itself if the output is right.
 
@@ -107,22 +116,30 @@ def min_snr_weight(t, schedule, gamma, prediction="epsilon"):
     return snr.clamp(max=gamma) / (snr + 1 if prediction == "v_prediction" else 1)
 
 
+def loss_per_picture(model, x0, t, noise, schedule, prediction="epsilon", context=None):
+    """Noise the pictures, let the model answer, compare with the target: mean square error [B].
+
+    model: called as model(x_t, t), or model(x_t, t, context) if a context is given; returns a
+    tensor like x_t. Raises TypeError or ValueError when it does not.
+    """
+    x_t = q_sample(x0, t, schedule, noise)
+    output = check_output(model(x_t, t) if context is None else model(x_t, t, context), x_t)
+    wide = torch.promote_types(x0.dtype, torch.float32)  # half precision would lose small errors
+    error = output.to(wide) - target(x0, noise, t, schedule, prediction).to(wide)
+    return error.square().flatten(1).mean(dim=1)
+
+
 def training_loss(
     model, x0, schedule, prediction="epsilon", context=None, snr_gamma=None, generator=None
 ):
-    """The simple loss (DDPM, equation 14): noise the pictures, let the model answer, compare.
+    """The simple loss (DDPM, equation 14) at timesteps and noise drawn at random. A scalar.
 
-    model: called as model(x_t, t), or model(x_t, t, context) if a context is given; returns a
-    tensor like x_t. snr_gamma: a number (5 is usual) turns on min-SNR weights. Returns a scalar.
+    model: as in `loss_per_picture`. snr_gamma: a number (5 is usual) turns on min-SNR weights.
     """
-    noise = randn_like(x0, generator)
     device = x0.device if generator is None else generator.device
     t = torch.randint(len(schedule), (len(x0),), generator=generator, device=device).to(x0.device)
-    x_t = q_sample(x0, t, schedule, noise)
-    output = check_output(model(x_t, t) if context is None else model(x_t, t, context), x_t)
-    wide = torch.promote_types(x0.dtype, torch.float32)  # half precision would lose the small errors
-    error = output.to(wide) - target(x0, noise, t, schedule, prediction).to(wide)
-    loss = error.square().flatten(1).mean(dim=1)
+    noise = randn_like(x0, generator)
+    loss = loss_per_picture(model, x0, t, noise, schedule, prediction, context)
     if snr_gamma is not None:
         loss = loss * min_snr_weight(t, schedule, snr_gamma, prediction)
     return loss.mean()

@@ -31,6 +31,15 @@ def extract(table, t, x):
     return table.to(x.device)[t.reshape(-1)].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
 
 
+def zero_terminal(alphas_cumprod):
+    """ᾱ [T] stretched so that its last entry is 0 and its first stays (Lin et al. 2024, alg. 1).
+
+    √ᾱ, the share of the picture, is shifted to end at 0 and scaled to begin where it did.
+    """
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
 class NoiseSchedule:
     """The variances β_t of the forward process, and what follows from them (DDPM, section 2).
 
@@ -77,13 +86,8 @@ class NoiseSchedule:
         return cls(torch.tensor([min(1 - f[i + 1] / f[i], 0.999) for i in range(T)]))
 
     def with_zero_terminal_snr(self):
-        """The same schedule, stretched so that nothing of the picture is left at the last step.
-
-        √ᾱ is shifted to end at 0 and scaled to begin where it did (Lin et al. 2024, algorithm 1).
-        """
-        root = self.alphas_cumprod.sqrt()
-        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-        alphas_cumprod = root**2
+        """The same schedule, stretched so that nothing of the picture is left at the last step."""
+        alphas_cumprod = zero_terminal(self.alphas_cumprod)
         alphas = torch.cat([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])
         return NoiseSchedule(1 - alphas)
 
