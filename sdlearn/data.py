@@ -1,8 +1,9 @@
 """The course's pictures: the emoji data set, the reader's own folder, and both as tensors."""
 
+import csv
 import hashlib
+import json
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -34,12 +35,15 @@ def verify(folder=None):
     folder = Path(folder) if folder else data_folder("emoji")
     if not (folder / "SHA256SUMS").is_file():
         return [f"{folder.name}/SHA256SUMS is missing"]
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf8", errors="replace").splitlines()
+    expected = {name: total for total, _, name in (line.partition("  ") for line in lines)}
     problems = []
-    for line in (folder / "SHA256SUMS").read_text(encoding="utf8").splitlines():
-        expected, name = line.split()
-        if not (folder / name).is_file():
+    for name in (f"{split}.parquet" for split in SPLITS):
+        if name not in expected:
+            problems.append(f"{folder.name}/SHA256SUMS does not list {name}")
+        elif not (folder / name).is_file():
             problems.append(f"{folder.name}/{name} is missing")
-        elif hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+        elif hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected[name]:
             problems.append(f"{folder.name}/{name} is damaged or was changed")
     return problems
 
@@ -55,12 +59,14 @@ def load_emoji(split="train", size=64, style=None, subset=None):
     split: one of `SPLITS`, a list of them, or "all". size: 16, 32 or 64 pixels. style: "3d",
     "flat", "bold", or None for all three. subset: "faces" keeps the smiley faces (CLDR subgroups
     "face-…"), None keeps all. Returns a `datasets.Dataset` with the columns image (PIL, RGB),
-    caption, caption_zh, prompt, style, key, tags, group, subgroup, skin_tone. Raises ValueError
-    with the names that exist, FileNotFoundError where the data is not found.
+    caption, caption_zh, prompt, style, key, tags, group, subgroup, skin_tone. Sizes below 64 are
+    made when a picture is read, by a transform: a `with_format` of your own would replace it.
+    Raises ValueError with the names that exist, FileNotFoundError where the data is not found.
     """
-    wanted = list(SPLITS) if split == "all" else [split] if isinstance(split, str) else list(split)
-    for name in wanted:
+    wanted = split if isinstance(split, (list, tuple)) else [split]
+    for name in wanted or [split]:
         _one_of("split", name, (*SPLITS, "all"))
+    names = [name for name in SPLITS if name in wanted or "all" in wanted]
     _one_of("size", size, SIZES)
     if style is not None:
         _one_of("style", style, STYLES)
@@ -73,7 +79,7 @@ def load_emoji(split="train", size=64, style=None, subset=None):
 
     # Read straight from the file: `load_dataset` would copy 13 MB into a cache first.
     folder = data_folder("emoji")
-    table = pa.concat_tables([pq.read_table(folder / f"{name}.parquet") for name in wanted])
+    table = pa.concat_tables([pq.read_table(folder / f"{name}.parquet") for name in names])
     keep = np.ones(len(table), bool)
     if style is not None:
         keep &= np.array(table["style"].to_pylist()) == style
@@ -100,7 +106,8 @@ def to_rgb(image):
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
-        top = 65535 if values.max() > 255 else 255  # 16-bit files rarely say that they are
+        # Such files rarely say how bright white is: 1 (fractions only), 255 or 65535.
+        top = 65535 if values.max() > 255 else 1 if image.mode == "F" and values.max() <= 1 else 255
         image = Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -110,62 +117,83 @@ def to_rgb(image):
 
 def fit(image, size):
     """The largest centred square of a picture, size × size pixels, RGB."""
-    whole = image.width == image.height and image.width % size == 0
-    # Where n × n pixels become one, their mean is exact; anything else needs a filter.
-    method = Image.Resampling.BOX if whole else Image.Resampling.LANCZOS
-    return ImageOps.fit(to_rgb(image), (size, size), method)
+    image = to_rgb(image)
+    if image.width == image.height and image.width % size == 0:
+        return image.reduce(image.width // size)  # n × n pixels become one: their exact mean
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+
+
+def read_metadata(folder):
+    """Picture path → its row, from every metadata.jsonl and metadata.csv in a folder."""
+    rows = {}
+    for path in sorted(p for p in folder.rglob("metadata.*") if p.suffix in (".csv", ".jsonl")):
+        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel's CSV begins with a mark
+            if path.suffix == ".csv":
+                found = csv.DictReader(file)
+            else:
+                found = (json.loads(line) for line in file if line.strip())
+            for number, row in enumerate(found, 1):
+                if "file_name" not in row:
+                    raise ValueError(
+                        f"{path}, row {number}: there is no file_name, which says whose row it is"
+                    )
+                rows[path.parent / row.pop("file_name")] = row
+    return rows
 
 
 def load_images(folder_or_name, size):
     """Pictures of a folder, cut to the largest centred square and brought to size × size.
 
-    folder_or_name: a folder of pictures as `load_dataset("imagefolder", …)` takes it (captions, if
-    any, in `metadata.jsonl` or `metadata.csv`), or "photos" for the photographs of the course.
-    Returns a `datasets.Dataset` with `image` (PIL, RGB) and the columns of the metadata file.
-    Files that cannot be read are left out and listed in one warning. Raises FileNotFoundError
-    for a folder that does not exist, ValueError when no picture in it can be used.
+    folder_or_name: a folder of pictures, with those of its subfolders, laid out as
+    `load_dataset("imagefolder", …)` takes it (captions, if any, in `metadata.jsonl` or
+    `metadata.csv`, one row with a `file_name` each), or "photos" for the course's photographs.
+    Returns a `datasets.Dataset` with `image` (PIL, RGB) and the columns of the metadata, None
+    where a picture has no row. Files that cannot be read or found are left out and listed in one
+    warning. Raises FileNotFoundError for a folder that does not exist, ValueError when no picture
+    in it can be used.
     """
-    from datasets import Dataset, Features, load_dataset
-    from datasets import Image as ImageFeature
+    from datasets import Dataset
 
-    folder = Path(folder_or_name)
-    if str(folder_or_name) == "photos":
-        folder = data_folder("photos")
+    folder = data_folder("photos") if str(folder_or_name) == "photos" else Path(folder_or_name)
+    if size != int(size) or size < 1:
+        raise ValueError(f"size {size!r} is not a whole number of pixels, 1 or more: try 64")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}: give a folder of pictures")
-    with tempfile.TemporaryDirectory() as cache:
-        found = load_dataset(
-            "imagefolder", data_dir=str(folder), split="train", cache_dir=cache, drop_labels=True
-        )
-        found = found.cast_column("image", ImageFeature(decode=False))
-        rows, bad = [], []
-        for row in found:
-            path = row["image"]["path"]
-            try:
-                with Image.open(path) as image:
-                    rows.append({**row, "image": fit(image, size)})
-            except Exception as error:  # whatever a damaged file makes Pillow raise
-                bad.append(f"{Path(path).name} ({error})")
-        features = Features({**found.features, "image": ImageFeature()})
+    metadata = read_metadata(folder)
+    found = {p for p in folder.rglob("[!.]*") if p.suffix.lower() in EXTENSIONS and p.is_file()}
+    pictures, rows, bad = [], [], []
+    for path in sorted(found | metadata.keys()):
+        try:
+            with Image.open(path) as image:
+                pictures.append(fit(image, size))
+            rows.append(metadata.get(path, {}))
+        except Exception as error:  # whatever a damaged file makes Pillow raise
+            bad.append(f"{os.path.relpath(path, folder)} ({error})")
     if bad:
-        warnings.warn(
-            f"left out {len(bad)} files that are no pictures: {', '.join(bad)}", stacklevel=2
-        )
+        warnings.warn(f"left out {len(bad)} unusable files: {', '.join(bad)}", stacklevel=2)
     if not rows:
         raise ValueError(f"no usable picture in {str(folder)!r}; known are {sorted(EXTENSIONS)}")
-    return Dataset.from_list(rows, features=features)
+    columns = dict.fromkeys(name for row in metadata.values() for name in row)
+    texts = {name: [row.get(name) for row in rows] for name in columns}
+    return Dataset.from_dict({"image": pictures, **texts})
 
 
 def to_tensor(dataset):
     """The pictures of a dataset (or a list of PIL pictures) as [N, 3, H, W] floats in [-1, 1].
 
-    All must have one size; ValueError names the sizes otherwise.
+    All must have one size; ValueError names the sizes otherwise, or says that there is no picture.
     """
-    pictures = dataset["image"] if hasattr(dataset, "column_names") else dataset
-    arrays = [np.asarray(to_rgb(p)) for p in pictures]
-    if len({a.shape for a in arrays}) != 1:
-        sizes = sorted({f"{a.shape[1]}x{a.shape[0]}" for a in arrays})
-        raise ValueError(f"pictures of one size are needed, not {', '.join(sizes) or 'none'}")
+    if hasattr(dataset, "column_names"):  # many at once: one by one takes twice as long
+        batches = dataset.select_columns("image").iter(batch_size=500)
+        pictures = (picture for batch in batches for picture in batch["image"])
+    else:
+        pictures = dataset
+    arrays = [np.asarray(to_rgb(picture)) for picture in pictures]
+    if not arrays:
+        raise ValueError("there is no picture in this data set, so there is no tensor of them")
+    sizes = sorted({f"{a.shape[1]}x{a.shape[0]}" for a in arrays})
+    if len(sizes) > 1:
+        raise ValueError(f"pictures of one size are needed, not of {', '.join(sizes)} (see `fit`)")
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

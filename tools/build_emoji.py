@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -37,9 +38,8 @@ TONES = ("", "light", "medium-light", "medium", "medium-dark", "dark")
 PEOPLE = {"person", "man", "woman", "boy", "girl"}
 HAIR = {"bald": "bald head"}  # the others are said as they are: "red hair", "beard"
 LEFT_OUT = {("1F63A", "3d")}  # its file is a copy of another picture
-COLUMNS = (
-    "image caption caption_zh prompt style key tags group subgroup skin_tone".split()
-)  # fmt: skip
+COLUMNS = ("image", "caption", "caption_zh", "prompt", "style", "key", "tags", "group", "subgroup",
+           "skin_tone")  # fmt: skip
 
 
 def normal(code_points):
@@ -54,7 +54,7 @@ def listed(words):
 
 
 def caption(label, subgroup):
-    """A CLDR label as one would say it: "man: dark skin tone, bald" → "man with dark skin and …"."""
+    """A CLDR label as one would say it: "man: dark skin tone" → "man with dark skin"."""
     label = label.translate(str.maketrans("’“”", '\'""'))
     if subgroup == "time" and re.fullmatch(r"\w+(-thirty| o'clock)", label):
         return f"clock face showing {label}"
@@ -81,9 +81,12 @@ def caption(label, subgroup):
 
 def fetch(folder):
     """Download the packages that are not in `folder` yet."""
-    for package in PACKAGES.values():
-        if not archive(folder, package).exists():
-            subprocess.run(["npm", "pack", package], cwd=folder, check=True, capture_output=True)
+    missing = [p for p in PACKAGES.values() if not archive(folder, p).exists()]
+    npm = shutil.which("npm")  # the full name: on Windows it is npm.cmd
+    if missing and not npm:
+        sys.exit(f"npm is not installed and {', '.join(missing)} not in {folder}: see --sources")
+    for package in missing:
+        subprocess.run([npm, "pack", "--silent", package], cwd=folder, check=True)
 
 
 def archive(folder, package):
@@ -100,7 +103,8 @@ def unpack(folder, package, wanted):
 def read_labels(folder):
     """Key → caption, caption_zh, tags, group, subgroup, skin tone of every emoji we might draw."""
     want = {f"package/{lang}/data.json" for lang in ("en", "zh")} | {"package/meta/groups.json"}
-    files = {k: json.loads(v) for k, v in unpack(folder, PACKAGES["labels"], want.__contains__).items()}  # fmt: skip
+    unpacked = unpack(folder, PACKAGES["labels"], want.__contains__)
+    files = {name: json.loads(data) for name, data in unpacked.items()}
     groups = files["meta/groups.json"]
     chinese = {
         normal(e["hexcode"]): e["label"]
@@ -111,7 +115,8 @@ def read_labels(folder):
     for base in files["en/data.json"]:
         if "group" not in base:  # regional indicators
             continue
-        group, subgroup = groups["groups"][str(base["group"])], groups["subgroups"][str(base["subgroup"])]  # fmt: skip
+        group = groups["groups"][str(base["group"])]
+        subgroup = groups["subgroups"][str(base["subgroup"])]
         if group == "component" or subgroup in ("country-flag", "subdivision-flag"):
             continue
         for emoji in [base, *base.get("skins", [])]:
@@ -256,8 +261,9 @@ def main():
         path = options.out / f"{split}.parquet"
         write_split(path, in_split[split])
         sums.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-        print(f"{path.name:20} {len(in_split[split]):5} pictures {path.stat().st_size / 2**20:6.2f} MB")  # fmt: skip
-    (options.out / "SHA256SUMS").write_text("".join(sums), encoding="utf8")
+        size = path.stat().st_size / 2**20
+        print(f"{path.name:20} {len(in_split[split]):5} pictures {size:6.2f} MB")
+    (options.out / "SHA256SUMS").write_text("".join(sums), encoding="utf8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""What an exercise is made of, and the banks: the chapters' exercises, found by file name."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sdlearn.exercises
+
+from .compare import close, mismatch
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call to check: the arguments, and a label that completes "right in the case …"."""
+
+    args: tuple
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake that students make: what to tell them, and the answer that makes it."""
+
+    sentence: str
+    answer: Callable
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    name: "topic.function". reference: the package's own function or class. cases: called for every
+    run, gives Cases with fresh arguments, torch.Generators included (random numbers are seeded).
+    hints: weakest first. returns: names of the values when the answer is a tuple.
+    atol, rtol: what passes as rounding. seconds: limit for one call; total: for the whole check.
+    run: how to call an answer, run(answer, *args); for classes and the like.
+    changes: names of arguments that the answer may change in place.
+    """
+
+    name: str
+    reference: Callable
+    cases: Callable
+    hints: list
+    mistakes: list
+    returns: tuple = ()
+    atol: float = 1e-5
+    rtol: float = 1e-4
+    seconds: float = 5.0
+    total: float = 20.0
+    run: Callable | None = None
+    changes: tuple = ()
+
+    def equal(self, expected, got):
+        """True if an answer is what is expected: the same kind, shape, dtype, and numbers."""
+        wrong = mismatch(expected, got)
+        return wrong is None and close(expected, got, self.rtol, self.atol)
+
+
+def banks():
+    """The chapters' exercises as they are found, one (chapter number, list) after the other."""
+    for module in sorted(m.name for m in pkgutil.iter_modules(sdlearn.exercises.__path__)):
+        if module[:2] == "ch" and module[2:].isdecimal():
+            bank = importlib.import_module(f"sdlearn.exercises.{module}")
+            yield int(module[2:]), bank.EXERCISES
+
+
+def find(name):
+    """The Exercise of that name. Raises ValueError that lists the nearest names."""
+    names = []
+    for _, bank in banks():
+        for one in bank:
+            if one.name == name:
+                return one
+            names.append(one.name)
+    near = difflib.get_close_matches(str(name), names, 3, 0.4) or names
+    raise ValueError(f"no exercise is called {name!r}. There is: {', '.join(near) or 'none yet'}")
+
+
+def names(chapter=None):
+    """Chapter number → names of its exercises."""
+    found = {number: [one.name for one in bank] for number, bank in banks()}
+    if chapter is not None and chapter not in found:
+        raise ValueError(f"chapter {chapter!r} has no exercises. There is: {[*found]}")
+    return found if chapter is None else {chapter: found[chapter]}

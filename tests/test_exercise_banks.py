@@ -1,0 +1,65 @@
+"""Every exercise of every chapter: its reference passes, each mistake gets its own sentence."""
+
+import pytest
+import torch
+
+from sdlearn.exercises import bank
+from sdlearn.exercises.engine import check, known_mistake
+from sdlearn.exercises.trial import Trial, kept_random, leaves
+
+EXERCISES = [one for _, exercises in bank.banks() for one in exercises]
+if not EXERCISES:
+    pytest.skip("no chapter has exercises yet", allow_module_level=True)
+each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+
+
+def answers(exercise, answer):
+    """What an answer gives in each case."""
+    with kept_random():
+        trial = Trial(exercise, None)
+        return [trial.call(answer, i) for i in range(len(trial.labels))]
+
+
+def test_names_are_unique():
+    names = [exercise.name for exercise in EXERCISES]
+    assert sorted(set(names)) == sorted(names)
+
+
+@each
+def test_reference_passes(exercise):
+    status, message, printed = check(exercise, exercise.reference)
+    assert (status, message, printed) == ("right", "", "")
+    assert exercise.reference.__module__.startswith("sdlearn."), "not the package's own function"
+
+
+@each
+def test_there_is_enough_of_everything(exercise):
+    assert len(exercise.mistakes) >= 5
+    assert len(exercise.hints) >= 2
+    sentences = [mistake.sentence for mistake in exercise.mistakes]
+    assert len(set(sentences)) == len(sentences)
+    labels = [case.label for case in exercise.cases()]
+    assert all(labels) and len(set(labels)) == len(labels), "each case needs a label of its own"
+
+
+@each
+def test_each_mistake_is_told_by_its_own_sentence(exercise):
+    trial = Trial(exercise, None)
+    refs = answers(exercise, exercise.reference)
+    for mistake in exercise.mistakes:
+        gots = answers(exercise, mistake.answer)  # runs without raising
+        assert not all(map(exercise.equal, refs, gots)), f"no mistake: {mistake.sentence}"
+        assert known_mistake(trial, refs, gots) is mistake, mistake.sentence
+
+
+@each
+def test_cases_are_fresh_and_the_same_each_time(exercise):
+    with kept_random():
+        trial = Trial(exercise, None)
+        for i in range(len(trial.labels)):
+            first, second = trial.inputs(i), trial.inputs(i)
+            pairs = list(zip(leaves(first).values(), leaves(second).values()))
+            tensors = [pair for pair in pairs if isinstance(pair[0], torch.Tensor)]
+            assert all(torch.equal(a, b) or a.isnan().any() for a, b in tensors)
+            where = [a.data_ptr() == b.data_ptr() for a, b in tensors if a.numel()]
+            assert not any(where), "cases() must make its tensors anew: an answer may damage them"
