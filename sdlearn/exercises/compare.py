@@ -179,7 +179,7 @@ def relation(e, g):
     if torch.allclose(e + shift, g, rtol=0, atol=1e-3 * abs(shift)):
         return f"what it should be plus {shift:.4g}"
     low, high = float(g.min()), float(g.max())
-    if low < high and fits(e.clamp(low, high), g):
+    if high - low > 0.01 * abs(high) and fits(e.clamp(low, high), g):
         return f"cut off at {low:.4g} and {high:.4g}, as by a clamp"
     return None
 

@@ -192,11 +192,7 @@ def limited(function, seconds, answer):
         raise Trouble(
             f"Your code was still running after {seconds:.3g} seconds. Is there a loop that never "
             "ends, or one over pictures or pixels that a tensor operation could do at once?"
-            + (
-                ""
-                if ended
-                else " It runs on in the background: restart the kernel to be rid of it."
-            )
+            + ("" if ended else " It still runs: restart the kernel to end it.")
         )
     return _raised(result["error"], answer)
 

@@ -1,0 +1,280 @@
+"""The exercises of chapter 01, the forward process."""
+
+import torch
+
+from sdlearn import diffusion, schedule
+from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.schedule import NoiseSchedule, extract
+
+
+def _forward_cases():
+    """(picture, t, schedule, noise): one with equal t, one with different t, one not square."""
+    plan = NoiseSchedule.linear(100, 0.01, 0.2)
+    x = torch.randn(2, 3, 4, 4)
+    noise = torch.randn_like(x)
+    for t, label in (([40, 40], "every picture has the same t"), ([0, 60], "t differs")):
+        yield Case((x.clone(), torch.tensor(t), plan, noise.clone()), label)
+    yield Case((x[..., :3].clone(), torch.tensor([5, 30]), plan, noise[..., :3].clone()),
+               "pictures are not square")  # fmt: skip
+
+
+def _mix(signal, noise_share, table="alphas_cumprod"):
+    """A wrong q_step or q_sample: two functions of the table's entry, for picture and noise."""
+
+    def answer(x, t, plan, noise):
+        value = extract(getattr(plan, table), t, x)
+        return signal(value) * x + noise_share(value) * noise
+
+    return answer
+
+
+def _fresh_noise(x, t, plan, noise):
+    return diffusion.q_sample(x, t, plan, torch.randn_like(x))
+
+
+def _q_step_with_alpha_bar(x, t, plan, noise):
+    return diffusion.q_sample(x, t, plan, noise)
+
+
+def _same(value):
+    return value
+
+
+def _root(value):
+    return value.sqrt()
+
+
+def _rest(value):
+    return 1 - value
+
+
+def _root_of_rest(value):
+    return (1 - value).sqrt()
+
+
+def _one(value):
+    return torch.ones_like(value)
+
+
+def _minus_root_of_rest(value):
+    return -(1 - value).sqrt()
+
+
+Q_STEP = Exercise(
+    "forward.q_step",
+    reference=diffusion.q_step,
+    cases=_forward_cases,
+    hints=[
+        "Two terms: something times x_prev, plus something times noise. The formula stands above.",
+        "The variance of the first term is 1-β, that of the second β. What multiplies a number "
+        "whose variance is 1, to give it the variance β?",
+        "√β times the noise, √(1-β) times x_prev. A tensor's root is beta.sqrt() or beta**0.5.",
+    ],
+    mistakes=[
+        Mistake(
+            "The noise is scaled by β; it should be √β: β is a variance, and what multiplies the "
+            "noise is a standard deviation.",
+            _mix(_root_of_rest, _same, "betas"),
+        ),
+        Mistake(
+            "The picture is scaled by 1-β; it should be √(1-β), so that its variance is 1-β.",
+            _mix(_rest, _root, "betas"),
+        ),
+        Mistake(
+            "Both roots are missing: the picture is scaled by √(1-β), the noise by √β.",
+            _mix(_rest, _same, "betas"),
+        ),
+        Mistake(
+            "The picture is not shrunk: without √(1-β) before it the variance grows in each step.",
+            _mix(_one, _root, "betas"),
+        ),
+        Mistake(
+            "The two factors are swapped: √β belongs to the noise, √(1-β) to the picture.",
+            _mix(_root, _root_of_rest, "betas"),
+        ),
+        Mistake(
+            "This is the jump from x_0 with ᾱ. One step uses β_t alone.", _q_step_with_alpha_bar
+        ),
+        Mistake(
+            "Only the mean is there: the noise has to be added, √β times it.",
+            lambda x, t, plan, noise: (1 - extract(plan.betas, t, x)).sqrt() * x,
+        ),
+        Mistake(
+            "The noise is subtracted. As noise is symmetric that would do no harm in itself, but "
+            "the network must learn the very noise that was added: use a plus.",
+            lambda x, t, plan, noise: diffusion.q_step(x, t, plan, -noise),
+        ),
+    ],
+)
+
+Q_SAMPLE = Exercise(
+    "forward.q_sample",
+    reference=diffusion.q_sample,
+    cases=_forward_cases,
+    hints=[
+        "It has the shape of q_step, with ᾱ_t in the place of 1-β_t.",
+        "What is left of the picture is √ᾱ; the squares of the two factors add up to 1.",
+        "√ᾱ times x0, plus √(1-ᾱ) times the noise.",
+    ],
+    mistakes=[
+        Mistake(
+            "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ): 1-ᾱ is its variance.",
+            _mix(_root, _rest),
+        ),
+        Mistake(
+            "The picture is scaled by ᾱ; it should be √ᾱ: ᾱ is its share of the variance.",
+            _mix(_same, _root_of_rest),
+        ),
+        Mistake(
+            "Both roots are missing: the picture is scaled by √ᾱ, the noise by √(1-ᾱ).",
+            _mix(_same, _rest),
+        ),
+        Mistake(
+            "The two factors are swapped: √ᾱ belongs to the picture, √(1-ᾱ) to the noise.",
+            _mix(_root_of_rest, _root),
+        ),
+        Mistake(
+            "This uses α_t of one step; the jump needs ᾱ_t, the product of all α up to t: "
+            "schedule.alphas_cumprod.",
+            _mix(_root, _root_of_rest, "alphas"),
+        ),
+        Mistake(
+            "New noise is drawn inside. Use the noise that is handed in: the network will be asked "
+            "for exactly that one.",
+            _fresh_noise,
+        ),
+        Mistake("The picture is not faded: √ᾱ has to stand before x0.", _mix(_one, _root_of_rest)),
+        Mistake(
+            "The noise is subtracted; the network must learn the noise that was added: use a plus.",
+            _mix(_root, _minus_root_of_rest),
+        ),
+        Mistake(
+            "The noise is scaled by √ᾱ like the picture; its factor is √(1-ᾱ).", _mix(_root, _root)
+        ),
+    ],
+)
+
+
+def _snr_cases():
+    plan = NoiseSchedule.scaled_linear(100, 0.0085, 0.12)
+    yield Case((plan, torch.tensor([10, 10])), "every entry of t is the same")
+    yield Case((plan, torch.tensor([0, 30, 99])), "t differs")
+    yield Case((NoiseSchedule.cosine(50), torch.arange(45)), "the schedule is another one")
+
+
+SNR = Exercise(
+    "forward.snr",
+    reference=NoiseSchedule.snr,
+    cases=_snr_cases,
+    hints=[
+        "Take ᾱ at the timesteps t first: schedule.alphas_cumprod[t].",
+        "The variance of the picture's part is ᾱ, that of the noise's part 1-ᾱ. Divide.",
+    ],
+    mistakes=[
+        Mistake(
+            "Upside down: signal over noise is ᾱ/(1-ᾱ).",
+            lambda plan, t: (1 - plan.alphas_cumprod[t]) / plan.alphas_cumprod[t],
+        ),
+        Mistake(
+            "This is the ratio of the two factors, √ᾱ/√(1-ᾱ); the SNR is the ratio of the "
+            "variances: square it.",
+            lambda plan, t: plan.snr(t).sqrt(),
+        ),
+        Mistake(
+            "That is the picture's share ᾱ alone; divide it by the noise's share, 1-ᾱ.",
+            lambda plan, t: plan.alphas_cumprod[t],
+        ),
+        Mistake(
+            "α_t belongs to a single step; the noise of all steps up to t is in ᾱ_t: "
+            "schedule.alphas_cumprod.",
+            lambda plan, t: plan.alphas[t] / (1 - plan.alphas[t]),
+        ),
+        Mistake(
+            "This is the SNR at every timestep of the schedule; only those in t are asked for: "
+            "index with [t].",
+            lambda plan, t: plan.snr(),
+        ),
+        Mistake(
+            "Half right: √ᾱ over 1-ᾱ mixes a factor with a variance. It is ᾱ/(1-ᾱ).",
+            lambda plan, t: plan.alphas_cumprod[t].sqrt() / (1 - plan.alphas_cumprod[t]),
+        ),
+        Mistake(
+            "This is in decibels or a logarithm; the plain ratio is asked for.",
+            lambda plan, t: plan.snr(t).log(),
+        ),
+    ],
+)
+
+
+def _zero_cases():
+    yield Case((NoiseSchedule.scaled_linear(100, 0.0085, 0.12).alphas_cumprod,),
+               "the schedule is scaled linear")  # fmt: skip
+    yield Case((NoiseSchedule.linear(30, 0.01, 0.1).alphas_cumprod,), "the schedule is linear")
+
+
+def _shift_only(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return (root - root[-1]) ** 2
+
+
+def _no_square(alphas_cumprod):
+    return schedule.zero_terminal(alphas_cumprod).sqrt()
+
+
+def _without_root(alphas_cumprod):
+    first, last = alphas_cumprod[0], alphas_cumprod[-1]
+    return (alphas_cumprod - last) * first / (first - last)
+
+
+def _to_one(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) / (root[0] - root[-1])) ** 2
+
+
+def _last_set_to_zero(alphas_cumprod):
+    return torch.cat([alphas_cumprod[:-1], torch.zeros_like(alphas_cumprod[:1])])
+
+
+def _scaled_by_squares(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] + root[-1])) ** 2
+
+
+ZERO_TERMINAL = Exercise(
+    "forward.zero_terminal",
+    reference=schedule.zero_terminal,
+    cases=_zero_cases,
+    hints=[
+        "Work on root = alphas_cumprod.sqrt(), and square the result at the end.",
+        "root - root[-1] ends at 0. What does it begin with, and what should it begin with?",
+        "Multiply by root[0] / (root[0] - root[-1]).",
+    ],
+    mistakes=[
+        Mistake(
+            "Shifted, but not scaled: it no longer begins where it began. Multiply the shifted "
+            "root by root[0] / (root[0] - root[-1]).",
+            _shift_only,
+        ),
+        Mistake("That is the root √ᾱ; the answer is ᾱ itself: square it at the end.", _no_square),
+        Mistake(
+            "ᾱ itself was shifted and scaled; it is its root that has to be: take the root first, "
+            "square at the end.",
+            _without_root,
+        ),
+        Mistake(
+            "It begins at 1 now; it should begin where it began before: one more factor root[0].",
+            _to_one,
+        ),
+        Mistake(
+            "Only the last entry was set to 0. That puts all that was left of the picture into one "
+            "step; the whole curve has to be stretched.",
+            _last_set_to_zero,
+        ),
+        Mistake(
+            "A sign in the scale: after the shift it begins at root[0] - root[-1]; divide by that.",
+            _scaled_by_squares,
+        ),
+    ],
+)
+
+EXERCISES = [Q_STEP, Q_SAMPLE, SNR, ZERO_TERMINAL]
