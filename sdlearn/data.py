@@ -15,7 +15,9 @@ SPLITS = ("train", "test_tone", "test_pair", "test_style")
 STYLES = ("3d", "flat", "bold")
 SIZES = (16, 32, 64)
 SUBSETS = ("faces",)
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+# Not every Pillow opens the last three: a picture that it cannot open is named, not passed over.
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+EXTENSIONS |= {".avif", ".heic", ".heif"}
 
 
 def data_folder(name):
@@ -102,7 +104,7 @@ class _Resize:
 
 
 def to_rgb(image):
-    """Any PIL picture as RGB: turned as its EXIF says, transparency on white, 16 bits to 8."""
+    """Any PIL picture as RGB: turned as its EXIF says, transparency on white, 8 bits a colour."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
@@ -123,21 +125,39 @@ def fit(image, size):
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 
-def read_metadata(folder):
-    """Picture path → its row, from every metadata.jsonl and metadata.csv in a folder."""
+def visible_files(folder):
+    """The files of a folder and its subfolders, without those that are hidden or in hidden ones."""
+    inside = ((path, path.relative_to(folder).parts) for path in sorted(folder.rglob("*")))
+    # __MACOSX is where zip files from a Mac keep copies of what is no picture.
+    return [
+        path
+        for path, parts in inside
+        if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in parts)
+    ]
+
+
+def read_metadata(files):
+    """Picture path → its row, from every metadata.jsonl and metadata.csv among the files."""
     rows = {}
-    for path in sorted(p for p in folder.rglob("metadata.*") if p.suffix in (".csv", ".jsonl")):
-        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel's CSV begins with a mark
-            if path.suffix == ".csv":
-                found = csv.DictReader(file)
-            else:
-                found = (json.loads(line) for line in file if line.strip())
-            for number, row in enumerate(found, 1):
-                if "file_name" not in row:
-                    raise ValueError(
-                        f"{path}, row {number}: there is no file_name, which says whose row it is"
-                    )
-                rows[path.parent / row.pop("file_name")] = row
+    for path in (path for path in files if path.name in ("metadata.csv", "metadata.jsonl")):
+        try:  # utf-8-sig: Excel's CSV begins with a mark
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                if path.suffix == ".csv":
+                    found = list(csv.DictReader(file))
+                else:
+                    found = [json.loads(line) for line in file if line.strip()]
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not UTF-8 text in the form its name says: {error}"
+            ) from error
+        for number, row in enumerate(found, 1):
+            if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+                raise ValueError(
+                    f"{path}, row {number}: there is no file_name, which says whose row it is"
+                )
+            if "image" in row:
+                raise ValueError(f"{path}, row {number}: the name image is taken by the picture")
+            rows[path.parent / row.pop("file_name")] = row
     return rows
 
 
@@ -155,12 +175,13 @@ def load_images(folder_or_name, size):
     from datasets import Dataset
 
     folder = data_folder("photos") if str(folder_or_name) == "photos" else Path(folder_or_name)
-    if size != int(size) or size < 1:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"size {size!r} is not a whole number of pixels, 1 or more: try 64")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}: give a folder of pictures")
-    metadata = read_metadata(folder)
-    found = {p for p in folder.rglob("[!.]*") if p.suffix.lower() in EXTENSIONS and p.is_file()}
+    files = visible_files(folder)
+    metadata = read_metadata(files)
+    found = {path for path in files if path.suffix.lower() in EXTENSIONS}
     pictures, rows, bad = [], [], []
     for path in sorted(found | metadata.keys()):
         try:
@@ -194,7 +215,7 @@ def to_tensor(dataset):
     sizes = sorted({f"{a.shape[1]}x{a.shape[0]}" for a in arrays})
     if len(sizes) > 1:
         raise ValueError(f"pictures of one size are needed, not of {', '.join(sizes)} (see `fit`)")
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
 def to_pil(x):

@@ -155,14 +155,12 @@ def timesteps(schedule, steps, spacing="leading", offset=1):
 
 
 def sigma_table(schedule, floor=2**-24):
-    """σ = √((1-ᾱ)/ᾱ) of every timestep: float64 numpy array [T], rising.
+    """σ = √((1-ᾱ)/ᾱ) of every timestep: float64 numpy array [T].
 
-    floor: what ᾱ = 0 counts as (a schedule with zero terminal SNR), lest σ be infinite.
+    floor: what a last ᾱ of 0 (zero terminal SNR) counts as, lest σ be infinite; as in diffusers.
     """
-    alphas_cumprod = schedule.alphas_cumprod.cpu().clone()
-    is_zero = alphas_cumprod == 0
-    lowest = (alphas_cumprod[~is_zero][-1:] / 4).tolist()  # σ has to rise to the very end
-    alphas_cumprod[is_zero] = min([floor, *lowest])
+    alphas_cumprod = schedule.alphas_cumprod.cpu()
+    alphas_cumprod = alphas_cumprod.where(alphas_cumprod > 0, floor)
     return ((1 - alphas_cumprod) / alphas_cumprod).sqrt().double().numpy()
 
 
@@ -205,6 +203,7 @@ def noise_levels(schedule, sampler="dpmpp_2m", steps=25, spacing="leading", offs
         elif spacing == "leading":  # no room: diffusers repeats the top, which moves nothing
             t = np.minimum(np.arange(steps)[::-1] * (T // steps) + offset, T - 1)
         sigma = np.interp(t, np.arange(T), sigmas)
+    sigma = np.minimum.accumulate(sigma)  # the floor may be above the ᾱ before it
     sigma_next = np.append(sigma[1:], 0.0)
     if sampler == "ddim":  # a stride of T//steps down, which is the next t where steps divides T
         sigma_next = sigmas[np.maximum(t - T // steps, 0)]

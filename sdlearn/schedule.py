@@ -37,7 +37,7 @@ def zero_terminal(alphas_cumprod):
     √ᾱ, the share of the picture, is shifted to end at 0 and scaled to begin where it did.
     """
     root = alphas_cumprod.sqrt()
-    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    return ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
 
 
 class NoiseSchedule:

@@ -64,7 +64,7 @@ def _img(data, alt, mime="image/png", width=None):
     """An <img> with alt text and the picture inside."""
     if not alt or len(alt) < 20:
         raise ValueError(f"alt text {alt!r} is too short to tell a blind reader what there is")
-    size = f' width="{width}"' if width else ""
+    size = f' width="{width}" style="image-rendering: pixelated"' if width else ""
     text = base64.b64encode(data).decode()
     return f'<img alt="{html.escape(alt)}"{size} src="data:{mime};base64,{text}">'
 
@@ -146,28 +146,28 @@ def curves(lines, alt, x=None, title=None, xlabel=None, ylabel=None, log=False, 
     figure(fig, alt)
 
 
-def gif(frames, alt, seconds=4.0, scale=4, cols=None, hold=1.0):
-    """Show an animation that repeats.
+def gif(frames, alt, seconds=4.0, scale=4, cols=None, hold=1.0, colours=128):
+    """Show an animation that repeats; where HTML is not shown, its last frame.
 
     frames: a list of [C, H, W] pictures, of [B, C, H, W] batches (drawn as a grid with `cols`
     columns) or of PIL pictures. seconds: for one run. scale: screen pixels for each pixel.
-    hold: seconds for which the last frame stays.
+    hold: seconds for which the last frame stays. colours: fewer make the file smaller.
     """
-    pictures = []
-    for frame in frames:
-        if not isinstance(frame, Image.Image):
-            frame = Image.fromarray(tile(_as_arrays(frame), cols))
-        size = (frame.width * scale, frame.height * scale)
-        pictures.append(frame.convert("RGB").resize(size, Image.Resampling.NEAREST))
-    # One palette for all frames, taken from the last one and a noisy one, keeps the file small.
+    pictures = [
+        f if isinstance(f, Image.Image) else Image.fromarray(tile(_as_arrays(f), cols))
+        for f in frames
+    ]
+    last = pictures[-1].resize([scale * side for side in pictures[-1].size], Image.Resampling.BOX)
     durations = [int(1000 * seconds / len(pictures))] * len(pictures)
     durations[-1] += int(1000 * hold)
-    pictures = [p.quantize(128, dither=Image.Dither.NONE) for p in pictures]
+    pictures = [p.convert("RGB").quantize(colours, dither=Image.Dither.NONE) for p in pictures]
     data = _bytes(
         pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
     )
-    bundle = {"text/html": _img(data, alt, "image/gif"), "text/plain": f"<animation: {alt}>"}
-    display({**bundle, "image/gif": base64.b64encode(data).decode()}, raw=True)
+    bundle = _bundle(_bytes(last), alt)
+    # Enlarged by the browser, not in the file: that would be sixteen times the bytes.
+    bundle["text/html"] = _img(data, alt, "image/gif", width=last.width)
+    display(bundle, raw=True)
 
 
 def tile(arrays, cols=None, gap=1):

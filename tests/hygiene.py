@@ -293,8 +293,8 @@ def has_a_summary(notebook, path):
         yield f"the summary has {folded} folded answers, expected three (<details><summary>…)"
     if "sdlearn" not in tail:
         yield "the summary does not say in which module of sdlearn the things built live"
-    if not re.search(r"\]\(https?://", tail):
-        yield "the summary links to no paper to read"
+    if not re.search(r"\bread\b.*\b(19|20)\d\d\b", tail, re.I | re.S):
+        yield "the summary names no papers to read, with their years"
 
 
 def cells_are_short(notebook, path):

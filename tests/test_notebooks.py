@@ -74,7 +74,7 @@ def good():
         exercise("three"),
         new_markdown_cell("## Break it\n\n" + details),
         new_markdown_cell(
-            "## Summary\n\nIt lives in `sdlearn.show`.\n\n" + 3 * details + "[DDPM](https://a.org)"
+            "## Summary\n\nIt lives in `sdlearn.show`.\n\n" + 3 * details + "To read: DDPM (2020)"
         ),
     ]
     notebook = tools.refreshed(tools.tidy(new_notebook(cells=cells)), "01_good.ipynb")
@@ -179,7 +179,7 @@ BAD = [
     ("has_a_summary", delete(15)),
     ("has_a_summary", replace(15, "</details>", "")),
     ("has_a_summary", replace(15, "sdlearn.show", "it")),
-    ("has_a_summary", replace(15, "[DDPM](https://a.org)", "DDPM")),
+    ("has_a_summary", replace(15, "To read: DDPM (2020)", "DDPM")),
     ("cells_are_short", append(new_code_cell("1\n" * 36))),
     ("cells_are_short", append(*[new_code_cell("1\n" * 20) for _ in range(2)])),
     ("prose_has_its_length", put(2, source="Few words. " + "$" + "a " * 2000 + "$")),

@@ -51,7 +51,7 @@ from pathlib import Path
 if "google.colab" in sys.modules and not Path("../sdlearn").is_dir():
     address = os.getenv("SDLEARN_REPO", "REPOSITORY")
     !test -d sdlearn-course || git clone -q --depth 1 {address} sdlearn-course
-    !{sys.executable} -m pip install -q --no-deps -e sdlearn-course
+    !{sys.executable} -m pip install -qq --no-deps -e sdlearn-course
     %cd -q sdlearn-course/notebooks
 if Path("../sdlearn").is_dir():
     sys.path.insert(0, str(Path.cwd().parent))

@@ -9,6 +9,9 @@ import os
 import textwrap
 
 from . import board
+from .bank import Case as Case
+from .bank import Exercise as Exercise
+from .bank import Mistake as Mistake
 from .bank import find, names
 from .compare import mismatch
 from .diagnose import explain
@@ -115,18 +118,28 @@ def _diagnosis(trial, refs, gots):
 
 
 def known_mistake(trial, refs, gots):
-    """The known mistake that an answer makes: the same in all cases, or where it matters."""
+    """The known mistake that an answer makes: everywhere, or at least where it makes a difference.
+
+    So of two mistakes, in different cases or in different values of a tuple, one is found.
+    """
     exercise = trial.exercise
+    count = max(1, len(exercise.returns))
+
+    def parts(values):
+        for value in values:
+            whole = isinstance(value, (tuple, list)) and len(value) == count > 1
+            yield from value if whole else [value] * count
+
     partly = None
     for mistake in exercise.mistakes:
         try:
             values = [trial.call(mistake.answer, i) for i in range(len(refs))]
         except Exception:  # an answer that comes this far did not raise
             continue
-        agrees = list(map(exercise.equal, values, gots))
-        matters = [not exercise.equal(ref, value) for ref, value in zip(refs, values)]
-        if all(agrees):
+        if all(map(exercise.equal, values, gots)):
             return mistake
+        agrees = map(exercise.equal, parts(values), parts(gots))
+        matters = [not exercise.equal(r, v) for r, v in zip(parts(refs), parts(values))]
         if any(matters) and all(a for a, m in zip(agrees, matters) if m):
             partly = partly or mistake
     return partly

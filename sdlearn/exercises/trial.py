@@ -180,8 +180,8 @@ def limited(function, seconds, answer):
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), daemon=True)
     end = time.monotonic() + seconds
-    thread.start()
     try:
+        thread.start()
         while thread.is_alive() and time.monotonic() < end:
             thread.join(0.05)
     finally:

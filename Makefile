@@ -1,0 +1,74 @@
+# The course's commands. They work from a bare clone with Python 3.10 to 3.13 and make:
+# each makes .venv first if it is not there yet (tools/ready.sh).
+
+CONSTRAINTS = constraints.txt
+export PYTHON CONSTRAINTS TORCH_INDEX
+
+ready = sh tools/ready.sh
+python = .venv/bin/python
+# Tests run offline and leave the student's own record alone.
+tested = env HF_HUB_OFFLINE=1 SDLEARN_PROGRESS=off SDLEARN_STRICT= PYTHONUTF8=1
+nbval = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	--nbval-sanitize-with tests/sanitize.cfg
+stopped = { echo; echo "make test: stopped at the $(1)" >&2; exit 1; }
+
+.PHONY: help lab test run gpu doctor dev clean clean-all
+
+help:
+	@echo 'make lab                   open the course in JupyterLab'
+	@echo 'make lab ARGS="02"         open chapter 02 (ARGS goes to `sdlearn lab`)'
+	@echo 'make doctor                examine this machine; say what is missing'
+	@echo 'make run                   execute every chapter, write it as a page to build/'
+	@echo 'make run CHAPTERS="01 02"  the same for some chapters'
+	@echo 'make test                  run everything that is tested, the chapters included'
+	@echo 'make gpu                   on a GPU: its tests, and every chapter at its GPU size'
+	@echo 'make dev                   for contributors: all tools, and the commit hooks'
+	@echo 'make clean                 remove what the commands wrote, keep .venv'
+	@echo 'make clean-all             the same, and .venv'
+	@echo
+	@echo 'PYTHON=python3.12          the Python to use'
+	@echo 'CONSTRAINTS=               the newest releases in place of the tested ones'
+	@echo 'TORCH_INDEX=https://download.pytorch.org/whl/cpu'
+	@echo '                           a far smaller download on Linux without an NVIDIA GPU'
+
+lab:
+	@$(ready) lab
+	@$(python) -m sdlearn lab $(ARGS)
+
+doctor:
+	@$(ready) lab
+	@$(python) -m sdlearn doctor
+
+run:
+	@$(ready) lab
+	@$(python) -m sdlearn run $(CHAPTERS)
+
+test:
+	@$(ready) test
+	@echo '== style ==' && $(python) -m ruff check . && $(python) -m ruff format --check . \
+		|| $(call stopped,style)
+	@echo '== cells that mirror the package ==' && $(tested) $(python) tools/notebooks.py check \
+		|| $(call stopped,cells that mirror the package)
+	@echo '== tests ==' && $(tested) SDLEARN_DEVICE=cpu $(python) -m pytest tests \
+		|| $(call stopped,tests)
+	@echo '== chapters ==' && $(tested) SDLEARN_DEVICE=cpu $(python) -m pytest $(nbval) notebooks \
+		|| $(call stopped,chapters)
+
+gpu:
+	@$(ready) test
+	@$(python) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { \
+		echo 'make gpu: torch finds no CUDA device here; `make doctor` says more.' >&2; exit 1; }
+	@$(tested) SDLEARN_DEVICE=cuda $(python) -m pytest -m gpu tests
+	@$(tested) SDLEARN_DEVICE=cuda $(python) -m sdlearn run --out build/gpu $(CHAPTERS)
+
+dev:
+	@$(ready) dev
+	@$(python) -m pre_commit install
+
+clean:
+	rm -rf build dist .cache .hypothesis .pytest_cache .ruff_cache *.egg-info
+	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+		-exec rm -rf {} +
+
+clean-all: clean
+	rm -rf .venv

@@ -1,0 +1,200 @@
+"""Chapter 01 in JupyterLab in a real Chromium: Run All finishes, the slider changes the picture.
+
+Chromium is installed through apt where it is missing, if that is possible (root on Debian or
+Ubuntu). Where it is not, the test is skipped, and fails if CI=true.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from sdlearn.places import chapters
+
+ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SECONDS = 600  # for the whole chapter, on a busy machine
+
+KERNEL_IS_READY = """() => {
+    const widget = window.jupyterapp?.shell?.currentWidget;
+    const kernel = widget?.sessionContext?.session?.kernel;
+    return kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
+}"""
+RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
+    .filter(cell => cell.model.type === 'code').map(cell => ({
+        count: cell.model.executionCount,
+        errors: cell.model.outputs.toJSON().filter(output => output.output_type === 'error')
+            .map(output => output.ename + ': ' + output.evalue),
+    }))"""
+IDLE = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def unavailable(reason):
+    """Skip, or fail where the test has to run."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def browser_path():
+    """The path of a Chromium, installed first if need be."""
+    for attempt in range(2):
+        for name in BROWSERS:
+            if found := shutil.which(name):
+                return found
+        if attempt or not shutil.which("apt-get") or os.geteuid() != 0:
+            unavailable(f"no Chromium ({', '.join(BROWSERS)}) and no way to install it")
+        apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            subprocess.run(["apt-get", "-q", *command], env=apt, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def jupyterlab(folder):
+    """JupyterLab on `folder`, with settings of its own; yields its address."""
+    own = folder.parent / "jupyter"
+    tracker = own / "settings" / "@jupyterlab" / "notebook-extension"
+    tracker.mkdir(parents=True)
+    # All cells stay in the page, those out of sight too.
+    settings = '{"windowingMode": "none"}'
+    (tracker / "tracker.jupyterlab-settings").write_text(settings, encoding="utf-8")
+    places = {f"JUPYTER_{kind}_DIR": str(own / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    places |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
+    options += [f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"]
+    options += ["--LabApp.news_url=None", "--allow-root"]
+    with open(own / "log", "wb") as log:
+        server = psutil.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env={**os.environ, **places},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        for _ in range(240):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5)
+                break
+            assert server.poll() is None, (own / "log").read_text(encoding="utf-8")
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/lab/tree"
+    finally:
+        everything = [server, *server.children(recursive=True)]
+        server.terminate()  # the server takes its kernels along
+        for process in psutil.wait_procs(everything, timeout=10)[1]:
+            process.kill()
+
+
+@contextlib.contextmanager
+def page_of_chromium(profile):
+    """A page in a headless Chromium with an empty profile; a picture of it if the test fails."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        unavailable('playwright is missing: pip install -e ".[test]"')
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=browser_path(),
+            args=FLAGS,
+            viewport={"width": 1280, "height": 1000},
+        )
+        page = context.pages[0] if context.pages else context.new_page()
+        try:
+            yield page
+        except BaseException:
+            (ROOT / "build").mkdir(exist_ok=True)
+            page.screenshot(path=ROOT / "build" / "browser-failed.png")
+            raise
+        finally:
+            context.close()
+
+
+def run_all(page):
+    """Run every cell and wait for the last one; fails with the first error."""
+    page.wait_for_function(KERNEL_IS_READY, timeout=120_000)
+    page.evaluate(RUN_ALL)
+    ends = time.monotonic() + SECONDS
+    while time.monotonic() < ends:
+        cells = page.evaluate(CELLS)
+        errors = [error for cell in cells for error in cell["errors"]]
+        assert not errors, f"Run All stopped: {errors}"
+        if all(cell["count"] for cell in cells) and page.evaluate(IDLE):
+            return cells
+        time.sleep(1)
+    pytest.fail(f"Run All did not finish in {SECONDS} s: {[cell['count'] for cell in cells]}")
+
+
+def changed(picture, before, seconds=30):
+    """The picture's source once it is another than `before`."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if (now := picture.get_attribute("src")) != before:
+            return now
+        time.sleep(0.05)
+    pytest.fail(f"the slider moved, the picture did not change in {seconds} s")
+
+
+def copy_without_outputs(path, folder):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    folder.mkdir()
+    nbformat.write(notebook, folder / path.name)
+
+
+def check_slider(path, tmp_path):
+    """Run the notebook in Lab, move its first slider with the keyboard, see the picture change."""
+    copy_without_outputs(path, tmp_path / "notebooks")
+    with (
+        jupyterlab(tmp_path / "notebooks") as address,
+        page_of_chromium(tmp_path / "profile") as page,
+    ):
+        page.goto(f"{address}/{path.name}", timeout=120_000)
+        cells = run_all(page)
+        assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
+        output = page.locator(".jp-OutputArea-output:has(.noUi-handle):has(img)").first
+        output.wait_for(timeout=60_000)
+        output.scroll_into_view_if_needed()
+        picture, handle = output.locator("img").first, output.locator(".noUi-handle").first
+        seen = [picture.get_attribute("src")]
+        assert len(picture.get_attribute("alt")) >= 20
+        # Four steps to the right, each of which has to bring another picture.
+        handle.focus()
+        for _ in range(4):
+            page.keyboard.press("ArrowRight")
+            seen.append(changed(picture, seen[-1]))
+        assert len(set(seen)) == 5
+        width = picture.evaluate(
+            "async image => { await image.decode(); return image.naturalWidth }"
+        )
+        assert width > 0, "the picture is broken"
+
+
+def test_chapter_01_in_jupyterlab(tmp_path):
+    path = chapters(ROOT / "notebooks").get("01")
+    if path is None:
+        pytest.skip("there is no chapter 01 here")
+    check_slider(path, tmp_path)
