@@ -219,7 +219,8 @@ def slider(draw, values, alt, label="t", strip=None, width=None):
     box = ipywidgets.VBox([ipywidgets.HBox([handle, number]), shown])
 
     if strip is None:
-        strip = [values[round(k * (len(values) - 1) / 6)] for k in range(7)]
+        n = min(len(values), 7)
+        strip = [values[round(k * (len(values) - 1) / max(n - 1, 1))] for k in range(n)]
     fig = _draw_images([png(v) for v in strip], [f"{label} = {v}" for v in strip], cols=len(strip))
     bundle = _bundle(_save(fig), f"Strip of pictures, {label} = {strip}: {alt}")
     # The widget comes first where a kernel answers; the strip is what is left in the stored file.

@@ -184,7 +184,12 @@ def test_pictures_are_written_with_their_cell(path, tmp_path, capsys):
     png, gif, webp = encoded("PNG"), encoded("GIF", frames=3), encoded("WEBP")
     outputs = [
         {"text/html": '<img alt="A &quot;red&quot; square">', "image/png": png},
-        {"text/html": '<img alt="A blinking square">', "image/gif": gif},
+        {
+            "text/html": '<img alt="A blinking square" src="data:image/gif;base64,'
+            + base64.b64encode(gif).decode()
+            + '">',
+            "image/png": png,
+        },
         {
             "text/html": '<img alt="Only in the HTML" src="data:image/webp;base64,'
             + base64.b64encode(webp).decode()
@@ -203,7 +208,8 @@ def test_pictures_are_written_with_their_cell(path, tmp_path, capsys):
     assert (out / "01-cell7.png").read_bytes() == png
     assert (out / "02-cell7.gif").read_bytes() == gif
     assert (out / "03-cell7.webp").read_bytes() == webp
-    assert Image.open(out / "02-cell7.frames.png").width == 3 * 8
+    assert Image.open(out / "02-cell7.frames.png").width == 3 * (160 + 4)
+    assert len(list(out.iterdir())) == 4
     printed = capsys.readouterr().out
     assert 'A "red" square' in printed and "Only in the HTML" in printed
 

@@ -199,13 +199,15 @@ def pictures(notebook):
             alts = [unescape(alt) for alt in re.findall(r'<img [^>]*?alt="([^"]*)"', html)]
             plain = [(mime, data[mime]) for mime in _PICTURES if mime in data]
             inside = re.findall(r'src="data:(image/\w+);base64,([^"]+)"', html)
-            for k, (mime, text) in enumerate(plain or inside):
+            # A picture is easiest to look at as PNG; an animation is only in the HTML.
+            animated = any(mime == "image/gif" for mime, _ in inside)
+            for k, (mime, text) in enumerate(inside if animated or not plain else plain):
                 alt = alts[k] if k < len(alts) else ""
                 yield cell.execution_count, mime, base64.b64decode("".join(text)), alt
 
 
 def _sheet(animation, most=12):
-    """Up to `most` frames of a GIF side by side, as a PIL picture; None if it stands still."""
+    """Up to `most` frames of a GIF, enlarged, side by side in a PIL picture; None if it has one."""
     from PIL import Image, ImageSequence
 
     frames = [f.convert("RGB") for f in ImageSequence.Iterator(Image.open(io.BytesIO(animation)))]
@@ -213,6 +215,8 @@ def _sheet(animation, most=12):
         return None
     count = min(most, len(frames))
     chosen = [frames[round(k * (len(frames) - 1) / (count - 1))] for k in range(count)]
+    scale = max(1, 160 // chosen[0].width)
+    chosen = [frame.resize([scale * side for side in frame.size], 0) for frame in chosen]
     width, height = chosen[0].size
     sheet = Image.new("RGB", (min(4, count) * (width + 4), -(-count // 4) * (height + 4)), "white")
     for k, frame in enumerate(chosen):
