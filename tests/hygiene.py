@@ -270,7 +270,7 @@ def exercises_are_open(notebook, path):
     for where, cell, name in exercises(notebook):
         printed = "".join(output_text(output) for output in cell.outputs)
         if f"{name}: not done yet" not in printed:
-            yield f"{where}: {name} is stored with an answer: leave it to the student"
+            yield f"{where}: {name} is stored with an answer (or was not run): leave it to students"
 
 
 def has_a_break_it_lab(notebook, path):

@@ -67,7 +67,7 @@ def test_closed_form_is_the_iterated_steps(betas, x0):
         assert torch.allclose(q_sample(zero, t, schedule, one) ** 2, variance, atol=1e-12)
 
 
-def test_a_thousand_drawn_steps_agree_with_the_jump():
+def test_four_hundred_drawn_steps_agree_with_the_jump():
     schedule, x = in_double(SCHEDULES["linear"]), torch.full((20_000, 1), 0.7, dtype=torch.float64)
     g = generator()
     for i in range(400):
