@@ -47,14 +47,14 @@ class PatchAutoencoder:
     pictures: [N, 3, H, W] in [-1, 1] to learn from. `scaling_factor` gives latents a spread of 1.
     """
 
-    def __init__(self, pictures, patch=4, channels=4):
+    def __init__(self, pictures, patch=4, channels=5):
         self.downscale = patch
         patches = F.unfold(pictures, patch, stride=patch)  # [N, 3·patch², patches]
         patches = patches.transpose(1, 2).flatten(0, 1)  # [N·patches, 3·patch²]
         mean = patches.mean(dim=0)
         _, axes = torch.linalg.eigh((patches - mean).T.cov())  # the smallest variance first
         axes = axes.flip(1)[:, :channels].T  # [channels, 3·patch²]
-        axes = axes * axes.sum(dim=1, keepdim=True).sign()  # eigh may give either direction
+        axes = axes * axes[:, :1].sign()  # eigh may give either direction
         self.kernel = axes.view(channels, 3, patch, patch)
         self.mean = mean.view(1, 3, patch, patch)
         self.scaling_factor = 1 / float(self.encode(pictures).std())
@@ -158,11 +158,11 @@ class Miniature:
         return denoise
 
     def decode(self, latents):
-        """Latents [B, 4, 16, 16] of spread 1 → pictures [B, 3, 64, 64]."""
+        """Latents [B, 5, 16, 16] of spread 1 → pictures [B, 3, 64, 64]."""
         return self.autoencoder.decode(latents / self.autoencoder.scaling_factor)
 
     def __call__(self, prompts, guidance=7.5, steps=25, seed=0, callback=None):
-        """A list of B prompts → latents [B, 4, 16, 16], for `decode`.
+        """A list of B prompts → latents [B, 5, 16, 16], for `decode`.
 
         guidance: a number, or a tensor [B, 1, 1, 1] with one for each picture.
         """
