@@ -12,7 +12,8 @@ from sdlearn.schedule import extract
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
-def _check_prediction(prediction):
+def check_prediction(prediction):
+    """Raises ValueError, with the names that exist, for one that does not."""
     if prediction not in PREDICTIONS:
         raise ValueError(f"prediction {prediction!r} is not one of {', '.join(PREDICTIONS)}")
 
@@ -74,7 +75,7 @@ def predict_x0(x_t, t, schedule, output, prediction="epsilon"):
 
     prediction: what the output is: "epsilon" (the noise), "v_prediction" or "sample" (x_0).
     """
-    _check_prediction(prediction)
+    check_prediction(prediction)
     alpha_bar = extract(schedule.alphas_cumprod, t, x_t)
     if prediction == "epsilon":
         return (x_t - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
@@ -85,7 +86,7 @@ def predict_x0(x_t, t, schedule, output, prediction="epsilon"):
 
 def target(x0, noise, t, schedule, prediction="epsilon"):
     """What the network should answer for x_t = q_sample(x0, t, schedule, noise)."""
-    _check_prediction(prediction)
+    check_prediction(prediction)
     if prediction == "epsilon":
         return noise
     if prediction == "v_prediction":
@@ -109,7 +110,7 @@ def check_output(output, x_t):
 
 def min_snr_weight(t, schedule, gamma, prediction="epsilon"):
     """Each picture's loss weight [B], which caps the SNR at gamma (Hang et al. 2023, section 3)."""
-    _check_prediction(prediction)
+    check_prediction(prediction)
     snr = schedule.snr(t)
     if prediction == "epsilon":
         return (gamma / snr).clamp(max=1)

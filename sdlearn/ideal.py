@@ -54,7 +54,7 @@ class PatchAutoencoder:
         mean = patches.mean(dim=0)
         _, axes = torch.linalg.eigh((patches - mean).T.cov())  # the smallest variance first
         axes = axes.flip(1)[:, :channels].T  # [channels, 3·patch²]
-        axes = axes * axes[:, :1].sign()  # eigh may give either direction
+        axes = torch.where(axes[:, :1] < 0, -axes, axes)  # eigh may give either direction
         self.kernel = axes.view(channels, 3, patch, patch)
         self.mean = mean.view(1, 3, patch, patch)
         self.scaling_factor = 1 / float(self.encode(pictures).std())

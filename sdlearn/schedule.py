@@ -31,6 +31,12 @@ def extract(table, t, x):
     return table.to(x.device)[t.reshape(-1)].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
 
 
+def snr(schedule, t):
+    """Signal-to-noise ratio ᾱ/(1-ᾱ) at the timesteps `t` [B]."""
+    alphas_cumprod = schedule.alphas_cumprod.to(t.device)[t]
+    return alphas_cumprod / (1 - alphas_cumprod)
+
+
 def zero_terminal(alphas_cumprod):
     """ᾱ [T] stretched so that its last entry is 0 and its first stays (Lin et al. 2024, alg. 1).
 
@@ -92,9 +98,8 @@ class NoiseSchedule:
         return NoiseSchedule(1 - alphas)
 
     def snr(self, t=None):
-        """Signal-to-noise ratio ᾱ/(1-ᾱ) at the timesteps `t` (all of them when None)."""
-        alphas_cumprod = self.alphas_cumprod if t is None else self.alphas_cumprod.to(t.device)[t]
-        return alphas_cumprod / (1 - alphas_cumprod)
+        """Signal-to-noise ratio at the timesteps `t` (all of them when None)."""
+        return snr(self, torch.arange(len(self), device=self.betas.device) if t is None else t)
 
     def to(self, device_or_dtype):
         """The same schedule on another device or in another dtype."""

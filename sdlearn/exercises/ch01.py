@@ -16,6 +16,8 @@ def _forward_cases():
         yield Case((x.clone(), torch.tensor(t), plan, noise.clone()), label)
     yield Case((x[..., :3].clone(), torch.tensor([5, 30]), plan, noise[..., :3].clone()),
                "pictures are not square")  # fmt: skip
+    yield Case((torch.randn(3, 2), torch.tensor([0, 9, 60]), plan, torch.randn(3, 2)),
+               "x is points [B, 2]")  # fmt: skip
 
 
 def _mix(signal, noise_share, table="alphas_cumprod"):
@@ -34,6 +36,23 @@ def _fresh_noise(x, t, plan, noise):
 
 def _q_step_with_alpha_bar(x, t, plan, noise):
     return diffusion.q_sample(x, t, plan, noise)
+
+
+def _for_pictures_only(table):
+    """√(1-v) and √v, or the other way round, shaped for [B, C, H, W] whatever x is."""
+
+    def answer(x, t, plan, noise):
+        value = getattr(plan, table)[t].view(-1, 1, 1, 1)
+        value = 1 - value if table == "betas" else value
+        return value.sqrt() * x + (1 - value).sqrt() * noise
+
+    return answer
+
+
+POINTS = (
+    "Right for pictures, but points [B, 2] come out as [B, 1, B, 2], and there will be points: "
+    "use extract(table, t, x), which fits x of any shape."
+)
 
 
 def _same(value):
@@ -81,6 +100,11 @@ Q_STEP = Exercise(
             _mix(_rest, _root, "betas"),
         ),
         Mistake(
+            "New noise is drawn inside. Use the noise that is handed in: the network will be asked "
+            "for exactly that one.",
+            lambda x, t, plan, noise: diffusion.q_step(x, t, plan, torch.randn_like(x)),
+        ),
+        Mistake(
             "Both roots are missing: the picture is scaled by √(1-β), the noise by √β.",
             _mix(_rest, _same, "betas"),
         ),
@@ -95,6 +119,7 @@ Q_STEP = Exercise(
         Mistake(
             "This is the jump from x_0 with ᾱ. One step uses β_t alone.", _q_step_with_alpha_bar
         ),
+        Mistake(POINTS, _for_pictures_only("betas")),
         Mistake(
             "Only the mean is there: the noise has to be added, √β times it.",
             lambda x, t, plan, noise: (1 - extract(plan.betas, t, x)).sqrt() * x,
@@ -148,6 +173,7 @@ Q_SAMPLE = Exercise(
             "The noise is subtracted; the network must learn the noise that was added: use a plus.",
             _mix(_root, _minus_root_of_rest),
         ),
+        Mistake(POINTS, _for_pictures_only("alphas_cumprod")),
         Mistake(
             "The noise is scaled by √ᾱ like the picture; its factor is √(1-ᾱ).", _mix(_root, _root)
         ),
@@ -164,7 +190,7 @@ def _snr_cases():
 
 SNR = Exercise(
     "forward.snr",
-    reference=NoiseSchedule.snr,
+    reference=schedule.snr,
     cases=_snr_cases,
     hints=[
         "Take ᾱ at the timesteps t first: schedule.alphas_cumprod[t].",
@@ -199,8 +225,16 @@ SNR = Exercise(
             lambda plan, t: plan.alphas_cumprod[t].sqrt() / (1 - plan.alphas_cumprod[t]),
         ),
         Mistake(
-            "This is in decibels or a logarithm; the plain ratio is asked for.",
+            "This is a logarithm; the plain ratio is asked for.",
             lambda plan, t: plan.snr(t).log(),
+        ),
+        Mistake(
+            "This is in decibels; the plain ratio is asked for.",
+            lambda plan, t: 10 * plan.snr(t).log10(),
+        ),
+        Mistake(
+            "Brackets are missing: a / 1 - a is (a / 1) - a. Write a / (1 - a).",
+            lambda plan, t: plan.alphas_cumprod[t] / 1 - plan.alphas_cumprod[t],
         ),
     ],
 )
@@ -240,6 +274,16 @@ def _scaled_by_squares(alphas_cumprod):
     return ((root - root[-1]) * root[0] / (root[0] + root[-1])) ** 2
 
 
+def _scaled_by_last(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) * root[-1] / (root[0] - root[-1])) ** 2
+
+
+def _no_root_in_scale(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) * alphas_cumprod[0] / (root[0] - root[-1])) ** 2
+
+
 ZERO_TERMINAL = Exercise(
     "forward.zero_terminal",
     reference=schedule.zero_terminal,
@@ -273,6 +317,14 @@ ZERO_TERMINAL = Exercise(
         Mistake(
             "A sign in the scale: after the shift it begins at root[0] - root[-1]; divide by that.",
             _scaled_by_squares,
+        ),
+        Mistake(
+            "It is scaled by root[-1], the end; it should begin where it began: scale by root[0].",
+            _scaled_by_last,
+        ),
+        Mistake(
+            "The factor is root[0], the first √ᾱ, not the first ᾱ: it is the root that is scaled.",
+            _no_root_in_scale,
         ),
     ],
 )

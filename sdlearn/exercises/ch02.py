@@ -26,6 +26,8 @@ def _posterior_cases():
         ([0, 30], "one picture is at t = 0"),
     ):
         yield Case((x0.clone(), x_t.clone(), torch.tensor(t), _plan()), label)
+    yield Case((torch.randn(3, 2), torch.randn(3, 2), torch.tensor([4, 9, 60]), _plan()),
+               "x0 is points [B, 2]")  # fmt: skip
 
 
 def _posterior(mean, variance=None):
@@ -103,6 +105,18 @@ Q_POSTERIOR = Exercise(
             _posterior(lambda x0, x_t, b, a, p: p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t),
         ),  # fmt: skip
         Mistake(
+            "In the weight of x0 it is √ᾱ_{t-1}, alpha_bar_prev; yours is √ᾱ_t.",
+            _posterior(
+                lambda x0, x_t, b, a, p: (
+                    (a.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
+                )
+            ),
+        ),  # fmt: skip
+        Mistake(
+            "The two values are in the wrong order: mean first, then variance.",
+            lambda x0, x_t, t, plan: diffusion.q_posterior(x0, x_t, t, plan)[::-1],
+        ),
+        Mistake(
             "In the weight of x_t it is √α_t = √(1-β_t), not √ᾱ_t.",
             _posterior(
                 lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + a.sqrt() * (1 - p) * x_t) / (1 - a)
@@ -120,6 +134,9 @@ def _predict_cases():
                 (x_t.clone(), torch.tensor(t), _plan(), output.clone(), prediction),
                 f"prediction is {prediction!r} and {when}",
             )
+    t = torch.tensor([4, 9, 60])
+    yield Case((torch.randn(3, 2), t, _plan(), torch.randn(3, 2)),
+               "no prediction is named and x_t is points [B, 2]")  # fmt: skip
 
 
 def _predict(kind, wrong):
@@ -202,6 +219,8 @@ def _step_cases():
         ([0, 30], "one picture is at t = 0"),
     ):
         yield Case((x_t.clone(), torch.tensor(t), _plan(), x0.clone(), noise.clone()), label)
+    x_t, x0, noise = (torch.randn(3, 2) for _ in range(3))
+    yield Case((x_t, torch.tensor([4, 9, 60]), _plan(), x0, noise), "x_t is points [B, 2]")
 
 
 def _step(wrong):
@@ -248,6 +267,12 @@ P_STEP = Exercise(
             _step(lambda m, v, n, b: m + b.sqrt() * n),
         ),
         Mistake(
+            "New noise is drawn inside. Use the noise that is handed in.",
+            lambda x_t, t, plan, x0, noise: diffusion.p_step(
+                x_t, t, plan, x0, torch.randn_like(x0)
+            ),
+        ),
+        Mistake(
             "That is the way forth: it noises x0 anew. The way back starts from the posterior's "
             "mean.",
             _again_forward,
@@ -261,17 +286,20 @@ P_STEP = Exercise(
 )
 
 
-def _model(x, t):
-    """A stand-in for a network: smooth, different for each t."""
-    return torch.tanh(x * (1 + t.view(-1, *[1] * (x.dim() - 1)) / 50)) + 0.1
-
-
 def _loss_cases():
+    weight = torch.ones(1, requires_grad=True)  # so that a lost gradient is noticed
+
+    def model(x, t):
+        """A stand-in for a network: smooth, different for each t."""
+        return weight * torch.tanh(x * (1 + t.view(-1, *[1] * (x.dim() - 1)) / 50)) + 0.1
+
     x0, noise = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
     for prediction in diffusion.PREDICTIONS:
         t = torch.tensor([3, 40, 60])
-        yield Case((_model, x0.clone(), t, noise.clone(), _plan(), prediction),
+        yield Case((model, x0.clone(), t, noise.clone(), _plan(), prediction),
                    f"prediction is {prediction!r}")  # fmt: skip
+    yield Case((model, torch.randn(3, 2), t, torch.randn(3, 2), _plan()),
+               "x0 is points [B, 2] and no prediction is named")  # fmt: skip
 
 
 def _loss(wrong):
@@ -300,6 +328,12 @@ def _no_time(model, x0, t, noise, plan, prediction="epsilon"):
     return _per_picture((model(x_t, torch.zeros_like(t)) - aim) ** 2)
 
 
+def _scaled_time(model, x0, t, noise, plan, prediction="epsilon"):
+    x_t = diffusion.q_sample(x0, t, plan, noise)
+    aim = diffusion.target(x0, noise, t, plan, prediction)
+    return _per_picture((model(x_t, t / len(plan)) - aim) ** 2)
+
+
 def _input_as_target(model, x0, t, noise, plan, prediction="epsilon"):
     x_t = diffusion.q_sample(x0, t, plan, noise)
     return _per_picture((model(x_t, t) - x_t) ** 2)
@@ -320,6 +354,30 @@ LOSS = Exercise(
             "This is one number for the whole batch; asked is one for each picture, [B]: "
             ".flatten(1).mean(dim=1).",
             _loss(lambda o, a, x0, n: ((o - a) ** 2).mean()),
+        ),
+        Mistake(
+            "The mean over the batch; asked is the mean over each picture: "
+            ".flatten(1).mean(dim=1).",
+            _loss(lambda o, a, x0, n: ((o - a) ** 2).mean(dim=0)),
+        ),
+        Mistake(
+            "There is still a number for each pixel: take the mean over all dimensions but the "
+            "first, .flatten(1).mean(dim=1).",
+            _loss(lambda o, a, x0, n: (o - a) ** 2),
+        ),
+        Mistake(
+            "The mean over the colours alone; take it over all dimensions but the first: "
+            ".flatten(1).mean(dim=1).",
+            _loss(lambda o, a, x0, n: ((o - a) ** 2).mean(dim=1)),
+        ),
+        Mistake(
+            "A norm is the root of the sum of squares; asked is the mean of the squares.",
+            _loss(lambda o, a, x0, n: (o - a).flatten(1).norm(dim=1)),
+        ),
+        Mistake(
+            "The network gets t divided by the number of steps; hand it the t of each picture as "
+            "it is.",
+            _scaled_time,
         ),
         Mistake(
             "The squares are added up; take their mean, or the loss grows with the size of the "
