@@ -134,12 +134,13 @@ IDEAL_WEIGHTS = Exercise(
             _weights(scale=lambda a: a),
         ),
         Mistake(
-            "x0 is scaled by √(1-ᾱ), which is the size of the noise; the picture's is √ᾱ.",
-            _weights(scale=lambda a: (1 - a) ** 0.5),
-        ),
-        Mistake(
             "The 2 is missing: a Gaussian's exponent is -distance²/(2·variance).",
             _weights(score=lambda d, a: -(d**2) / (1 - a)),
+        ),
+        Mistake(
+            "Brackets are missing: / 2 * (1 - alpha_bar) divides by 2 and then multiplies. Write "
+            "/ (2 * (1 - alpha_bar)).",
+            _weights(score=lambda d, a: -(d**2) / 2 * (1 - a)),
         ),
         Mistake(
             "The distance is not squared: a Gaussian's exponent is -distance²/(2·variance).",
@@ -149,10 +150,6 @@ IDEAL_WEIGHTS = Exercise(
             "The squared distance is divided by 2√(1-ᾱ): that is the noise's standard deviation. "
             "Its variance, 1-ᾱ, belongs there.",
             _weights(score=lambda d, a: -(d**2) / (2 * (1 - a) ** 0.5)),
-        ),
-        Mistake(
-            "The squared distance is divided by 2ᾱ; the noise's variance is 1-ᾱ.",
-            _weights(score=lambda d, a: -(d**2) / (2 * a)),
         ),
         Mistake(
             "The noise's variance is missing: divide the squared distance by 2(1-ᾱ), or the noise "
@@ -169,6 +166,10 @@ IDEAL_WEIGHTS = Exercise(
             "The log_prior is added after the softmax. It is a logarithm, as the score is: add it "
             "before.",
             _prior_added_last,
+        ),
+        Mistake(
+            "This is the mean picture. Asked for are the weights, [B, N]; the mean comes next.",
+            ideal.ideal_denoiser,
         ),
         Mistake(
             "The weights do not add up to 1: exp alone is not enough, take a softmax.", _no_softmax
@@ -280,10 +281,6 @@ COUNT_PARAMETERS = Exercise(
         Mistake(
             "A tensor that two layers share is counted twice: model.parameters() gives it once.",
             lambda model: sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False)),
-        ),
-        Mistake(
-            "Only the length of each tensor is counted, its first dimension: use numel().",
-            lambda model: sum(len(p) for p in model.parameters()),
         ),
         Mistake(
             "The biases are left out: they are parameters too.",
