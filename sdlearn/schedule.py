@@ -10,9 +10,12 @@ def extract(table, t, x):
 
     table: [T] floats. t: [B] integers in 0 … T-1 (one for each picture) or a single one for all.
     x: [B, ...]. Returns [B, 1, 1, ...] (as many dimensions as `x`) in x's dtype, on x's device.
-    Raises TypeError if `t` is no integer tensor, ValueError if it has the wrong length, IndexError
-    if it leaves the table (checked on the CPU only: on a GPU the check would stall the queue).
+    Raises TypeError if `t` is no integer tensor or `x` no float one, ValueError if `t` has the
+    wrong length, IndexError if it leaves the table (checked on the CPU only: on a GPU the check
+    would stall the queue).
     """
+    if not x.is_floating_point():
+        raise TypeError(f"x has dtype {x.dtype}, but pictures and noise are floats: use x.float()")
     t = torch.as_tensor(t, device=x.device)
     if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
         raise TypeError(
