@@ -80,7 +80,7 @@ def test_the_error_is_the_variance_of_the_dropped_directions(pictures):
 
 
 def test_the_scaling_factor_gives_latents_a_spread_of_one(miniature):
-    assert miniature.latents.std().item() == pytest.approx(1, abs=0.02)  # fitted on a quarter
+    assert miniature.latents.std().item() == pytest.approx(1, abs=0.1)  # fitted on ten pictures
 
 
 # The ideal denoiser.
@@ -163,8 +163,9 @@ def test_a_prompt_draws_its_picture_and_only_copies(miniature):
 
 
 def test_a_seed_draws_the_same_again_and_another_seed_does_not(miniature):
-    first, again, other = (miniature([""], steps=5, seed=s) for s in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    first, again, other = (miniature([""] * 8, steps=5, seed=s) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 # The published configurations.
