@@ -337,7 +337,7 @@ def test_wrong_use_of_the_decorator():
         @exercise
         def q_sample(x0, t, schedule, noise): ...
 
-    with pytest.raises(TypeError, match="def or class"):
+    with pytest.raises(TypeError, match="your def or class"):
         exercise("demo.q_sample")(torch.zeros(2))
 
 
@@ -417,6 +417,12 @@ def nan_for_large_t(x0, t, schedule, noise):
     return rightly(x0, t, schedule, noise) / (t < 90).float().view(-1, 1, 1, 1).sub(0.5).sqrt()
 
 
+@wrong("NaN in 1 and infinite in 119 of 120", "division by zero")
+def nan_and_infinite(x0, t, schedule, noise):
+    x = rightly(x0, t, schedule, noise)
+    return torch.where(x == x.max(), x - x, x) / 0
+
+
 @wrong("infinite in 1 of 120", "division by zero")
 def infinite(x0, t, schedule, noise):
     x = rightly(x0, t, schedule, noise)
@@ -448,7 +454,7 @@ def squared(x0, t, schedule, noise):
     return rightly(x0, t, schedule, noise).square()
 
 
-@wrong("0 everywhere")
+@wrong("0 everywhere", "taken from itself")
 def zeros(x0, t, schedule, noise):
     return torch.zeros_like(x0)
 
@@ -513,7 +519,7 @@ def in_half(x0, t, schedule, noise):
     return rightly(x0, t, schedule, noise).half().float()
 
 
-@wrong("draws random numbers")
+@wrong("draws random numbers", "Use what is handed in: noise.")
 def own_noise(x0, t, schedule, noise):
     return rightly(x0, t, schedule, torch.randn_like(noise))
 
@@ -528,7 +534,7 @@ def no_noise(x0, t, schedule, noise):
     return alpha_bar(schedule, t, x0).sqrt() * x0
 
 
-@wrong("Only the first picture", 'right in the case "both pictures have the same t"')
+@wrong("where t is that of the first picture", 'right in the case "both pictures have the same t"')
 def first_only(x0, t, schedule, noise):
     first = rightly(x0, t, schedule, noise)
     first[1:] += (t[1:] != t[0]).float().view(-1, 1, 1, 1) * x0[1:].square()
@@ -539,6 +545,21 @@ def first_only(x0, t, schedule, noise):
 def wrong_at_zero(x0, t, schedule, noise):
     x = rightly(x0, t, schedule, noise)
     return torch.where((t == 0).view(-1, 1, 1, 1), x.abs().exp(), x)
+
+
+@wrong("Only the first picture of a batch is right.")
+def all_like_the_first(x0, t, schedule, noise):
+    return rightly(x0[:1].expand_as(x0), t, schedule, noise[:1].expand_as(x0))
+
+
+@wrong("x0 is multiplied by 0 where 0.")
+def no_picture(x0, t, schedule, noise):
+    return rightly(x0 * (t == 7).view(-1, 1, 1, 1), t, schedule, noise)
+
+
+@wrong("a function or class (are the brackets of a call missing?)")
+def not_called(x0, t, schedule, noise):
+    return x0.clone
 
 
 @wrong("at [0, 0, 0, 2]", "expected", "got 7", 'case "both pictures have the same t"')
@@ -558,12 +579,44 @@ def test_wrong_answer_is_pointed_at(told, name):
     assert back is diffusion.q_sample
 
 
+def posterior_with_before(before):
+    """A posterior whose ᾱ before the first step is not 1."""
+
+    def posterior(x0, x_t, t, schedule):
+        bars = schedule.alphas_cumprod
+        previous = torch.cat([before(bars), bars[:-1]])
+        a, p, b = (extract(table, t, x0) for table in (bars, previous, schedule.betas))
+        mean = p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t
+        return mean / (1 - a), b * (1 - p) / (1 - a)
+
+    return posterior
+
+
+@pytest.mark.parametrize("index", [slice(1), slice(-1, None)], ids=["first", "last"])
+def test_wrong_only_where_the_index_is_zero(told, index):
+    out, _ = told("demo.posterior", posterior_with_before(lambda bars: bars[index]))
+    assert "Wrong only where t is 0" in out and "t - 1" in out
+    assert "multiplied" not in out and "clamp." not in out
+    assert "✓" in told("demo.posterior", posterior_with_before(lambda b: torch.ones(1)))[0]
+
+
+def test_a_rule_holds_in_all_cases_or_is_not_said(told):
+    def posterior(x0, x_t, t, schedule):  # all pictures suffer where one of them has t = 0
+        mean, variance = diffusion.q_posterior(x0, x_t, t, schedule)
+        if bool((t == 0).any()):
+            mean[t != 0] = mean[t != 0].square()
+        return mean, variance
+
+    out, _ = told("demo.posterior", posterior)
+    assert "not yet" in out and "Only the first" not in out and "Right only" not in out
+
+
 def test_rows_that_share_the_first_t(told):
     def posterior(x0, x_t, t, schedule):
         return diffusion.q_posterior(x0, x_t, t[:1].expand(len(t)), schedule)
 
     out, _ = told("demo.posterior", posterior)
-    assert "Only the first picture of a batch is right." in out
+    assert "Right only where t is that of the first picture" in out
 
 
 # ---- tuples, numbers, losses, classes, generators ----------------------------------------------
@@ -594,8 +647,8 @@ def test_tuple_answer_of_wrong_form(told):
         return mean, variance.flatten()
 
     assert "2 values are expected: mean, variance" in told("demo.posterior", lone)[0]
-    assert "has 3 values; 2 are expected" in told("demo.posterior", three)[0]
-    assert "has shape [2, 1, 1, 1]" in told("demo.posterior", swapped)[0]
+    assert "has 3 values; 2 values are expected" in told("demo.posterior", three)[0]
+    assert "wrong order: return mean, variance" in told("demo.posterior", swapped)[0]
     assert "Your answer's variance has shape [2]" in told("demo.posterior", squeezed)[0]
 
 
@@ -619,6 +672,31 @@ def test_whole_numbers_must_be_exact(told, monkeypatch):
         out, _ = told("demo.n", lambda n, kind: count(n + 10, kind))
         assert f"expected {case.args[0]}, got {case.args[0] + 10}." in out
         assert "close" not in out
+
+
+def test_a_tuple_of_sizes_is_no_batch(told, monkeypatch):
+    def shape(height, downscale):
+        return 3, height // downscale, height // downscale
+
+    cases = lambda: [Case((n, 4), f"height {n}") for n in (64, 96)]  # noqa: E731
+    one = Exercise("demo.shape", shape, cases, [], [])
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    out, _ = told("demo.shape", lambda height, downscale: (3, height, height))
+    assert "not right yet" in out and "picture" not in out
+
+
+def test_one_constant_answer_tells_nothing(told, monkeypatch):
+    def weights(x, level, offset):
+        return (offset - level * x).softmax(dim=1)
+
+    cases = lambda: [Case((torch.randn(2, 4), level, 0.0), f"{level}") for level in (0.5, 2.0)]  # noqa: E731
+    one = Exercise("demo.weights", weights, cases, [], [])
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    # With level and offset exchanged, or with x at 0, all weights are the same: no evidence.
+    out, _ = told("demo.weights", lambda x, level, offset: (-offset * level * x).softmax(dim=1))
+    assert "exchanged" not in out
+    out, _ = told("demo.weights", lambda x, level, offset: (offset - x / level).softmax(dim=1))
+    assert "set to 0" not in out and "First difference" in out
 
 
 def test_sum_for_a_mean_and_lost_gradient(told):
@@ -678,7 +756,7 @@ def test_class_answers(told):
         def forward(self, x):
             return x
 
-    assert "factor missing" in told("demo.Scale", Other)[0]
+    assert "The parameters are (); (factor) are expected" in told("demo.Scale", Other)[0]
 
 
 # ---- exceptions, signatures, damage ------------------------------------------------------------
@@ -694,6 +772,120 @@ def test_exception_is_shown_with_the_students_line(told):
     assert "RuntimeError: The size of tensor" in out
     assert f"line {line} of your cell:  return a.sqrt() * x0  # this line" in out
     assert ".view(-1, 1, 1, 1)" in out
+
+
+SIZES = "needs the shape"
+
+
+def test_shape_advice_only_where_a_batch_meets_pictures(told, monkeypatch):
+    def distances(x, known):
+        return torch.cdist(x.flatten(1), known.flatten(1))
+
+    def cases():
+        yield Case((torch.randn(3, 2, 2, 2), torch.randn(5, 2, 2, 2)), "one")
+
+    one = Exercise("demo.distances", distances, cases, [], [])
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    for answer in (
+        lambda x, known: torch.cdist(x, known),
+        lambda x, known: x - known,
+        lambda x, known: x.flatten(1) @ known.flatten(1),
+        lambda x, known: torch.cdist(x.flatten(1), known.flatten(1)) + torch.ones(5, 3),
+    ):
+        out, _ = told("demo.distances", answer)
+        assert "RuntimeError" in out and SIZES not in out
+        assert "x [3, 2, 2, 2], known [5, 2, 2, 2]." in out
+
+
+def test_shape_advice_fits_the_batch(told, monkeypatch):
+    def cases():
+        schedule = NoiseSchedule.linear(100)
+        yield Case((torch.randn(3, 2), torch.tensor([1, 2, 3]), schedule, torch.randn(3, 2)), "one")
+
+    one = Exercise("demo.q_sample", diffusion.q_sample, cases, [], [])
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+
+    def q_sample(x0, t, schedule, noise):
+        return schedule.alphas_cumprod[t].sqrt() * x0
+
+    assert ".view(-1, 1)." in told("demo.q_sample", q_sample)[0]
+
+    def for_pictures(x0, t, schedule, noise):
+        return schedule.alphas_cumprod[t].view(-1, 1, 1, 1) * x0
+
+    out, _ = told("demo.q_sample", for_pictures)
+    assert "has grown" in out and ".view(-1, 1)." in out and "-1, 1, 1, 1" not in out
+
+
+def call_target_raising(model, x0, t, noise, schedule, prediction="epsilon"):
+    x_t = diffusion.q_sample(x0, t, schedule, noise)
+    return (model(x_t, t) - diffusion.target(t, x0, noise, schedule, prediction)).square()
+
+
+def call_model_raising(model, x0, t, noise, schedule, prediction="epsilon"):
+    x_t = diffusion.q_sample(x0, t, schedule, noise)
+    return (model(t, x_t) - x0).square()
+
+
+def call_target_silent(model, x0, t, noise, schedule, prediction="epsilon"):
+    x_t = diffusion.q_sample(x0, t, schedule, noise)
+    error = model(x_t, t) - diffusion.target(noise, x0, t, schedule, prediction)
+    return error.square().flatten(1).mean(dim=1)
+
+
+def call_by_names(model, x0, t, noise, schedule, prediction="epsilon"):
+    x_t = diffusion.q_sample(x0, t, noise=schedule, schedule=noise)
+    return (model(x_t, t) - noise).square().flatten(1).mean(dim=1)
+
+
+def call_method(model, x0, t, noise, schedule, prediction="epsilon"):
+    return schedule.no_such(t, x0) + torch.where(t > 0, noise, x0)
+
+
+@pytest.mark.parametrize(
+    "answer, call",
+    [
+        (call_target_raising, "target takes (x0, noise, t, schedule, prediction)"),
+        (call_model_raising, "model takes (x, t)"),
+        (call_target_silent, "target takes (x0, noise, t, schedule, prediction)"),
+        (call_by_names, "q_sample takes (x0, t, schedule, noise)"),
+        (call_method, None),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_arguments_in_another_order(answer, call):
+    status, message, _ = engine.check(bank.find("reverse.loss"), answer)
+    assert status == "wrong" and SIZES not in message
+    assert ("may be in the wrong order" in message) == (call is not None)
+    assert call is None or call in message
+
+
+def test_exception_inside_the_course_names_what_was_called(told):
+    def q_sample(x0, t, schedule, noise):
+        return extract(schedule.alphas_cumprod, t.float(), x0)
+
+    out, _ = told("demo.q_sample", q_sample)
+    assert "raised inside extract(table, t, x)" in out and "wrong order" not in out
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x0, t, schedule, noise: x0 if t == 0 else noise,
+        lambda x0, t, schedule, noise: schedule.alphas_cumprod[int(t)] * x0,
+        lambda x0, t, schedule, noise: t.item() * x0,
+    ],
+)
+def test_one_number_where_there_are_many(told, answer):
+    assert "torch.where chooses for each" in told("demo.q_sample", answer)[0]
+
+
+def test_a_wrong_shape_before_an_exception_is_said_first(told):
+    def q_sample(x0, t, schedule, noise):
+        return rightly(x0, t, schedule, noise).flatten(1) / {2: 1}[len(x0)]
+
+    out, _ = told("demo.q_sample", q_sample)
+    assert "shape [2, 60]" in out and "KeyError" not in out
 
 
 def test_exception_in_one_case_names_it(told):
@@ -718,10 +910,10 @@ def test_exit_and_deep_recursion_are_exceptions_too(told):
 @pytest.mark.parametrize(
     "answer, words",
     [
-        (lambda img, t, schedule, noise: img, ["x0 missing", "img not expected"]),
-        (lambda x0, t, schedule: x0, ["noise missing"]),
-        (lambda x0, t, schedule, noise, eta: x0, ["eta not expected"]),
-        (lambda t, x0, schedule, noise: x0, ["the order differs"]),
+        (lambda img, t, schedule, noise: img, ["(img, t, schedule, noise)"]),
+        (lambda x0, t, schedule: x0, ["(x0, t, schedule);"]),
+        (lambda x0, t, schedule, noise, eta: x0, ["(x0, t, schedule, noise, eta)"]),
+        (lambda t, x0, schedule, noise: x0, ["(t, x0, schedule, noise)"]),
     ],
 )
 def test_wrong_parameters_are_said_before_calling(told, answer, words):

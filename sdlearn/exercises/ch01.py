@@ -55,12 +55,19 @@ POINTS = (
 )
 
 
+HALVED = "a**1/2 is (a**1)/2, half of a. Write a**0.5 or a.sqrt() for the root."
+
+
 def _same(value):
     return value
 
 
 def _root(value):
     return value.sqrt()
+
+
+def _minus_root(value):
+    return -value.sqrt()
 
 
 def _rest(value):
@@ -121,6 +128,16 @@ Q_STEP = Exercise(
         ),
         Mistake(POINTS, _for_pictures_only("betas")),
         Mistake(
+            "The root is in the wrong place: before x_prev stands √(1-β), not 1-√β.",
+            _mix(lambda beta: 1 - beta.sqrt(), _root, "betas"),
+        ),
+        Mistake(
+            "Brackets are missing: 1 - beta.sqrt() * x_prev takes the product from 1. Write "
+            "(1 - beta).sqrt() * x_prev.",
+            lambda x, t, plan, noise: 1 - _mix(_root, _minus_root, "betas")(x, t, plan, noise),
+        ),
+        Mistake(HALVED, _mix(lambda beta: (1 - beta) / 2, lambda beta: beta / 2, "betas")),
+        Mistake(
             "Only the mean is there: the noise has to be added, √β times it.",
             lambda x, t, plan, noise: (1 - extract(plan.betas, t, x)).sqrt() * x,
         ),
@@ -174,6 +191,11 @@ Q_SAMPLE = Exercise(
             _mix(_root, _minus_root_of_rest),
         ),
         Mistake(POINTS, _for_pictures_only("alphas_cumprod")),
+        Mistake(HALVED, _mix(lambda value: value / 2, lambda value: (1 - value) / 2)),
+        Mistake(
+            "Brackets: √ᾱ stands before x0 alone; the noise's factor is √(1-ᾱ).",
+            _mix(_root, lambda value: (value * (1 - value)).sqrt()),
+        ),
         Mistake(
             "The noise is scaled by √ᾱ like the picture; its factor is √(1-ᾱ).", _mix(_root, _root)
         ),
@@ -251,6 +273,26 @@ def _shift_only(alphas_cumprod):
     return (root - root[-1]) ** 2
 
 
+def _divided_by_zero(alphas_cumprod):
+    root = alphas_cumprod.sqrt() - alphas_cumprod.sqrt()[-1]
+    return (root * root[0] / root[-1]) ** 2
+
+
+def _shifted_by_first(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return ((root - root[0]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def _without_brackets(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return (root - root[-1] * root[0] / (root[0] - root[-1])) ** 2
+
+
+def _late_scale(alphas_cumprod):
+    root = alphas_cumprod.sqrt()
+    return (root - root[-1]) ** 2 * root[0] / (root[0] - root[-1])
+
+
 def _no_square(alphas_cumprod):
     return schedule.zero_terminal(alphas_cumprod).sqrt()
 
@@ -296,8 +338,29 @@ ZERO_TERMINAL = Exercise(
     mistakes=[
         Mistake(
             "Shifted, but not scaled: it no longer begins where it began. Multiply the shifted "
-            "root by root[0] / (root[0] - root[-1]).",
+            "root by root[0] / (root[0] - root[-1]), with both as they were before the shift.",
             _shift_only,
+        ),
+        Mistake(
+            "It is 0 everywhere, as if multiplied by root[-1] after the shift, when that is 0. "
+            "Keep root[0] and root[-1] from before the shift.",
+            torch.zeros_like,
+        ),
+        Mistake(
+            "It is divided by root[-1] after the shift: by then that is 0. Keep root[0] and "
+            "root[-1] from before the shift, and divide by their difference.",
+            _divided_by_zero,
+        ),
+        Mistake(
+            "root[0] is taken off; it is the end that should become 0: take root[-1] off.",
+            _shifted_by_first,
+        ),
+        Mistake(
+            "Brackets are missing: root - root[-1] is scaled as a whole, (root - root[-1]) * ….",
+            _without_brackets,
+        ),
+        Mistake(
+            "The scale is not squared: scale the shifted root first, then square.", _late_scale
         ),
         Mistake("That is the root √ᾱ; the answer is ᾱ itself: square it at the end.", _no_square),
         Mistake(

@@ -44,6 +44,18 @@ def _posterior(mean, variance=None):
     return answer
 
 
+def _with_before(before):
+    """A wrong q_posterior: before(ᾱ table) in the place of ᾱ_{-1} = 1, at t = 0 only."""
+
+    def answer(x0, x_t, t, plan):
+        b, a, p = _tables(x0, t, plan)
+        p = torch.where(p == 1, before(plan.alphas_cumprod), p)
+        mean = (p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
+        return mean, b * (1 - p) / (1 - a)
+
+    return answer
+
+
 Q_POSTERIOR = Exercise(
     "reverse.q_posterior",
     reference=diffusion.q_posterior,
@@ -113,6 +125,36 @@ Q_POSTERIOR = Exercise(
             ),
         ),  # fmt: skip
         Mistake(
+            "Only at t = 0 it is wrong: ᾱ_{t-1} is ᾱ_0 there. Before the first step there is no "
+            "noise at all, so it must be 1: put a one before the table, alpha_bars_prev.",
+            _with_before(lambda bars: bars[0]),
+        ),
+        Mistake(
+            "Only at t = 0 it is wrong: the index -1 gives the last ᾱ of the table. Before the "
+            "first step there is no noise at all, so it must be 1: alpha_bars_prev begins with it.",
+            _with_before(lambda bars: bars[-1]),
+        ),
+        Mistake(
+            "In the weight of x0 β_t is missing: it is √ᾱ_{t-1} β_t / (1-ᾱ_t).",
+            _posterior(
+                lambda x0, x_t, b, a, p: (p.sqrt() * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
+            ),
+        ),  # fmt: skip
+        Mistake(
+            "Brackets are missing in the mean: both terms are divided by 1-ᾱ_t, not one alone.",
+            _posterior(
+                lambda x0, x_t, b, a, p: (
+                    p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t / (1 - a)
+                )
+            ),
+        ),  # fmt: skip
+        Mistake(
+            "In the weight of x_t it is √α_t = √(1-β_t), not √β_t.",
+            _posterior(
+                lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + b.sqrt() * (1 - p) * x_t) / (1 - a)
+            ),
+        ),  # fmt: skip
+        Mistake(
             "The two values are in the wrong order: mean first, then variance.",
             lambda x0, x_t, t, plan: diffusion.q_posterior(x0, x_t, t, plan)[::-1],
         ),
@@ -152,6 +194,13 @@ def _predict(kind, wrong):
 
 def _only_epsilon(x_t, t, plan, output, prediction="epsilon"):
     return diffusion.predict_x0(x_t, t, plan, output, "epsilon")
+
+
+def _one_step_alpha(x_t, t, plan, output, prediction="epsilon"):
+    a = extract(plan.alphas, t, x_t)
+    if prediction == "epsilon":
+        return (x_t - (1 - a).sqrt() * output) / a.sqrt()
+    return a.sqrt() * x_t - (1 - a).sqrt() * output if prediction == "v_prediction" else output
 
 
 PREDICT_X0 = Exercise(
@@ -198,6 +247,35 @@ PREDICT_X0 = Exercise(
             "v_prediction: this gives the noise, √(1-ᾱ) x_t + √ᾱ v; the picture is "
             "√ᾱ x_t - √(1-ᾱ) v.",
             _predict("v_prediction", lambda x, o, a: (1 - a).sqrt() * x + a.sqrt() * o),
+        ),
+        Mistake(
+            "epsilon: brackets are missing: the whole of x_t - √(1-ᾱ) ε is divided by √ᾱ.",
+            _predict("epsilon", lambda x, o, a: x - (1 - a).sqrt() * o / a.sqrt()),
+        ),
+        Mistake(
+            "epsilon: multiplied by √ᾱ; x_t has been faded by it, so divide.",
+            _predict("epsilon", lambda x, o, a: (x - (1 - a).sqrt() * o) * a.sqrt()),
+        ),
+        Mistake(
+            "v_prediction: the roots are missing: it is √ᾱ and √(1-ᾱ).",
+            _predict("v_prediction", lambda x, o, a: a * x - (1 - a) * o),
+        ),
+        Mistake(
+            'v_prediction: the output is returned as it is; that is for "sample". Is the name '
+            'spelt "v_prediction"?',
+            _predict("v_prediction", lambda x, o, a: o),
+        ),
+        Mistake(
+            "v_prediction: v is taken for noise; from v it is √ᾱ x_t - √(1-ᾱ) v, with no division.",
+            _predict("v_prediction", lambda x, o, a: (x - (1 - a).sqrt() * o) / a.sqrt()),
+        ),
+        Mistake(
+            "This uses α_t of one step; in x_t is the noise of all steps: schedule.alphas_cumprod.",
+            _one_step_alpha,
+        ),
+        Mistake(
+            "sample: x_t is returned; the picture is the network's output.",
+            _predict("sample", lambda x, o, a: x),
         ),
         Mistake(
             "The output is taken for noise, whatever `prediction` says: there are three cases.",
@@ -273,6 +351,33 @@ P_STEP = Exercise(
             ),
         ),
         Mistake(
+            "q_posterior gives the mean first, then the variance: yours are exchanged.",
+            _step(lambda m, v, n, b: v + m.sqrt() * n),
+        ),
+        Mistake(
+            "Brackets: the noise multiplies the standard deviation alone, and the mean is added.",
+            _step(lambda m, v, n, b: (m + v.sqrt()) * n),
+        ),
+        Mistake(
+            "This takes the variance for its logarithm: its root is the standard deviation, with "
+            "no exp.",
+            _step(lambda m, v, n, b: m + (0.5 * v).exp() * n),
+        ),
+        Mistake(
+            "The step starts from x0; start from the posterior's mean, the first value of "
+            "q_posterior.",
+            lambda x_t, t, plan, x0, noise: (
+                x0 + diffusion.q_posterior(x0, x_t, t, plan)[1].sqrt() * noise
+            ),
+        ),
+        Mistake(
+            "The step starts from x_t; start from the posterior's mean, the first value of "
+            "q_posterior.",
+            lambda x_t, t, plan, x0, noise: (
+                x_t + diffusion.q_posterior(x0, x_t, t, plan)[1].sqrt() * noise
+            ),
+        ),
+        Mistake(
             "That is the way forth: it noises x0 anew. The way back starts from the posterior's "
             "mean.",
             _again_forward,
@@ -317,21 +422,35 @@ def _per_picture(error):
     return error.flatten(1).mean(dim=1)
 
 
-def _clean_input(model, x0, t, noise, plan, prediction="epsilon"):
-    aim = diffusion.target(x0, noise, t, plan, prediction)
-    return _per_picture((model(x0, t) - aim) ** 2)
+def _loss_at(change):
+    """A wrong loss: change(x0, t, noise, schedule) gives x_t, the model's t, target's x0, noise."""
+
+    def answer(model, x0, t, noise, plan, prediction="epsilon"):
+        x_t, told, picture, drawn = change(x0, t, noise, plan)
+        aim = diffusion.target(picture, drawn, t, plan, prediction)
+        return _per_picture((model(x_t, told) - aim) ** 2)
+
+    return answer
 
 
-def _no_time(model, x0, t, noise, plan, prediction="epsilon"):
+def _own_noise(x0, t, noise, plan):
+    noise = torch.randn_like(x0)
+    return diffusion.q_sample(x0, t, plan, noise), t, x0, noise
+
+
+def _two_noises(x0, t, noise, plan):
+    return diffusion.q_sample(x0, t, plan, torch.randn_like(x0)), t, x0, noise
+
+
+def _noisy_for_target(x0, t, noise, plan):
     x_t = diffusion.q_sample(x0, t, plan, noise)
-    aim = diffusion.target(x0, noise, t, plan, prediction)
-    return _per_picture((model(x_t, torch.zeros_like(t)) - aim) ** 2)
+    return x_t, t, x_t, noise
 
 
-def _scaled_time(model, x0, t, noise, plan, prediction="epsilon"):
+def _as_picture(model, x0, t, noise, plan, prediction="epsilon"):
     x_t = diffusion.q_sample(x0, t, plan, noise)
-    aim = diffusion.target(x0, noise, t, plan, prediction)
-    return _per_picture((model(x_t, t / len(plan)) - aim) ** 2)
+    guess = diffusion.predict_x0(x_t, t, plan, model(x_t, t), prediction)
+    return _per_picture((guess - x0) ** 2)
 
 
 def _input_as_target(model, x0, t, noise, plan, prediction="epsilon"):
@@ -377,15 +496,23 @@ LOSS = Exercise(
         Mistake(
             "The network gets t divided by the number of steps; hand it the t of each picture as "
             "it is.",
-            _scaled_time,
+            _loss_at(
+                lambda x0, t, noise, plan: (
+                    diffusion.q_sample(x0, t, plan, noise),
+                    t / len(plan),
+                    x0,
+                    noise,
+                )
+            ),
         ),
         Mistake(
             "The squares are added up; take their mean, or the loss grows with the size of the "
             "pictures.",
             _loss(lambda o, a, x0, n: ((o - a) ** 2).flatten(1).sum(dim=1)),
-        ),
+        ),  # fmt: skip
         Mistake(
-            "This compares with the noise, whatever `prediction` says: use target(…).",
+            "This compares with the noise, whatever `prediction` says: use target(…), and hand "
+            "`prediction` on to it.",
             _loss(lambda o, a, x0, n: _per_picture((o - n) ** 2)),
         ),
         Mistake(
@@ -394,9 +521,52 @@ LOSS = Exercise(
         ),
         Mistake(
             "The network gets the clean picture; it must get the noisy one, x_t = q_sample(…).",
-            _clean_input,
+            _loss_at(lambda x0, t, noise, plan: (x0, t, x0, noise)),
         ),
-        Mistake("The network is always told t = 0; hand it the t of each picture.", _no_time),
+        Mistake(
+            "The network is always told t = 0; hand it the t of each picture.",
+            _loss_at(
+                lambda x0, t, noise, plan: (
+                    diffusion.q_sample(x0, t, plan, noise),
+                    torch.zeros_like(t),
+                    x0,
+                    noise,
+                )
+            ),
+        ),  # fmt: skip
+        Mistake(
+            "New noise is drawn inside. Use the noise that is handed in, in q_sample and in "
+            "target.",
+            _loss_at(_own_noise),
+        ),
+        Mistake(
+            "x_t has another noise in it than the one that the network is asked for: hand the same "
+            "`noise` to q_sample and to target.",
+            _loss_at(_two_noises),
+        ),
+        Mistake(
+            "The network gets pure noise; it must get the noisy picture, x_t = q_sample(…).",
+            _loss_at(lambda x0, t, noise, plan: (noise, t, x0, noise)),
+        ),
+        Mistake(
+            "x_t is one step away from x0, from q_step; it must come from the jump, q_sample.",
+            _loss_at(
+                lambda x0, t, noise, plan: (diffusion.q_step(x0, t, plan, noise), t, x0, noise)
+            ),
+        ),  # fmt: skip
+        Mistake(
+            "target(…) gets the noisy picture; it needs the clean one, x0.",
+            _loss_at(_noisy_for_target),
+        ),
+        Mistake(
+            "The output is turned into a picture and compared with x0; compare the output itself "
+            "with target(…).",
+            _as_picture,
+        ),
+        Mistake(
+            "The mean is taken before the square, so that errors up and down cancel: square first.",
+            _loss(lambda o, a, x0, n: _per_picture(o - a) ** 2),
+        ),
         Mistake(
             "The answer is compared with the network's input x_t; compare it with target(…).",
             _input_as_target,

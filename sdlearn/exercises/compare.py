@@ -5,17 +5,16 @@ import numbers
 
 import torch
 
-SIZE_ADVICE = (
-    "One number for each picture, shape [B], needs the shape [B, 1, 1, 1] to go with pictures: "
-    ".view(-1, 1, 1, 1)."
-)
 _COMMA = " Is there a stray comma at the end of the return line?"
 
 # What an answer, or a factor c in it, may be in place of what it should be.
 RELATIONS = [
     ("minus what it should be: check the sign", torch.neg),
-    ("the square of what it should be: a square root is missing", torch.square),
-    ("the square root of what it should be: one root too many", torch.sqrt),
+    (
+        "the square of what it should be: a square root is missing, or a square too many",
+        torch.square,
+    ),
+    ("the square root of what it should be: a square is missing, or a root too many", torch.sqrt),
     ("one divided by what it should be: multiply where you divide", torch.reciprocal),
     ("1 minus what it should be", lambda e: 1 - e),
     ("√(1-c²) where c is expected, the factor of another term", lambda e: (1 - e * e).sqrt()),
@@ -38,54 +37,51 @@ def kind(value):
         "NoneType": "None (is a return missing?)",
         "ellipsis": "... (is a part still to be written?)",
         "ndarray": "a numpy array",
-        "generator": "a generator (yield where return belongs)",
-        "function": "a function (are the brackets of a call missing?)",
+        "generator": "a generator (yield where return belongs, or brackets where a sum does?)",
     }
-    name = type(value).__name__
-    return names.get(name, f"of the type {name}")
+    if callable(value):
+        return "a function or class (are the brackets of a call missing?)"
+    return names.get(type(value).__name__, f"of the type {type(value).__name__}")
 
 
 def mismatch(expected, got, what="Your answer", parts=()):
     """A sentence about the first difference in kind, number, shape, dtype, device; None if none."""
     if isinstance(expected, torch.Tensor):
         return _tensor_mismatch(expected, got, what)
-    if isinstance(expected, (tuple, list)):
-        wanted = ", ".join(parts) or ", ".join(map(kind, expected))
-        if not isinstance(got, (tuple, list)):
-            return f"{what} is {kind(got)}; {len(expected)} values are expected: {wanted}."
-        if len(got) != len(expected):
-            return f"{what} has {len(got)} values; {len(expected)} are expected: {wanted}."
-        names = parts or [f"value {i + 1}" for i in range(len(expected))]
-        found = (mismatch(e, g, f"{what}'s {n}") for e, g, n in zip(expected, got, names))
+    if isinstance(expected, (tuple, list, dict)):
+        form = dict if isinstance(expected, dict) else (tuple, list)
+        due = f"{len(expected)} values are expected: {', '.join(parts or map(kind, expected))}."
+        if form is dict:
+            parts, due = list(map(repr, expected)), f"a dict of {list(expected)} is expected."
+        if not isinstance(got, form):
+            return f"{what} is {kind(got)}; {due}"
+        if len(got) != len(expected) or (form is dict and set(got) != set(expected)):
+            has = f"the keys {list(got)}" if form is dict else f"{len(got)} values"
+            return f"{what} has {has}; {due}"
+        keys = expected if form is dict else range(len(expected))
+        names = parts or [f"value {key + 1}" for key in keys]
+        found = (mismatch(expected[k], got[k], f"{what}'s {n}") for k, n in zip(keys, names))
         return next(filter(None, found), None)
-    if isinstance(expected, dict):
-        if not isinstance(got, dict):
-            return f"{what} is {kind(got)}; a dict is expected."
-        if set(got) != set(expected):
-            return f"{what} has the keys {list(got)}; {list(expected)} are expected."
-        found = (mismatch(expected[k], got[k], f"{what}'s {k!r}") for k in expected)
-        return next(filter(None, found), None)
-    if isinstance(expected, bool) or isinstance(got, bool):
-        right = type(expected) is type(got)
-    elif isinstance(expected, float):
-        right = isinstance(got, numbers.Real) or (isinstance(got, torch.Tensor) and not got.dim())
-    else:
-        right = isinstance(got, numbers.Integral if isinstance(expected, int) else type(expected))
-    if right:
+    kinds = {float: numbers.Real, int: numbers.Integral}.get(type(expected), type(expected))
+    if isinstance(expected, float) and isinstance(got, torch.Tensor) and not got.dim():
+        return None
+    if isinstance(got, kinds) and isinstance(got, bool) == isinstance(expected, bool):
         return None
     more = _COMMA if isinstance(got, (tuple, list)) and len(got) == 1 else ""
-    if isinstance(expected, int) and isinstance(got, float):
+    if isinstance(got, torch.Tensor) and got.numel() == 1:
+        more = " A tensor's .item() is a plain number."
+    if isinstance(expected, int) and isinstance(got, float) and abs(got - expected) < 1:
         more = " Division with // keeps whole numbers whole."
     return f"{what} is {kind(got)}; one {type(expected).__name__} is expected.{more}"
 
 
 def _tensor_mismatch(expected, got, what):
     if not isinstance(got, torch.Tensor):
-        more = " Stay with torch: no .numpy(), .item(), .tolist() or float() on the way."
+        more = ""
+        if isinstance(got, numbers.Number) or hasattr(got, "__array__"):
+            more = " Stay with torch: no .numpy(), .item(), .tolist() or float() on the way."
         if isinstance(got, (tuple, list)):
             more = _COMMA if len(got) == 1 else " Return one tensor."
-        if got is None or got is ...:
-            more = ""
         return f"{what} is {kind(got)}; {kind(expected)} is expected.{more}"
     if got.shape != expected.shape:
         e, g = list(expected.shape), list(got.shape)
@@ -94,13 +90,12 @@ def _tensor_mismatch(expected, got, what):
         return f"{what} has dtype {got.dtype}; {expected.dtype} is expected."
     if got.device != expected.device:
         return f"{what} is on the device {got.device}; the inputs are on {expected.device}."
-    for word, test in (("NaN", torch.isnan), ("infinite", torch.isinf)):
-        bad = int((test(got) & ~test(expected)).sum())
-        if bad:
-            return (
-                f"{what} is {word} in {bad} of {got.numel()} numbers: look for a division by zero, "
-                "or the root or logarithm of a negative number."
-            )
+    tests = {"NaN": torch.isnan, "infinite": torch.isinf}
+    bad = {word: int((test(got) & ~test(expected)).sum()) for word, test in tests.items()}
+    if any(bad.values()):
+        said = " and ".join(f"{word} in {count}" for word, count in bad.items() if count)
+        more = "look for a division by zero, or a root or logarithm of less than zero."
+        return f"{what} is {said} of {got.numel()} numbers: {more}"
     if expected.requires_grad and not got.requires_grad:
         return f"{what} is cut off from its gradient: leave out .detach(), .item() and no_grad()."
     return None
@@ -121,16 +116,23 @@ def _shape_advice(e, g):
     if len(g) < len(e):
         return " Dimensions are missing: a mean or a sum goes over too much, or an index picks one."
     if math.prod(g) > math.prod(e) and (len(g) > len(e) or e[0] in g[1:]):
-        return f" It has grown, as if broadcast over the wrong axis. {SIZE_ADVICE}"
+        return f" It has grown, as if broadcast over the wrong axis. {batch_advice(e)}".rstrip()
     return ""
+
+
+def batch_advice(shape):
+    """How one number for each picture has to be shaped to go with a batch of this shape."""
+    ones = [1] * (len(shape) - 1)
+    view = f"{list(shape)}: .view({', '.join(map(str, [-1, *ones]))})"
+    single = f"One number for each, shape [{shape[0]}], needs the shape {[shape[0], *ones]}"
+    return f"{single} to go with {view}." if ones else ""
 
 
 def close(expected, got, rtol, atol):
     """True if two values of matching kinds are equal up to rounding (whole numbers: exactly)."""
-    if isinstance(expected, (tuple, list)):
-        return all(close(e, g, rtol, atol) for e, g in zip(expected, got))
-    if isinstance(expected, dict):
-        return all(close(expected[k], got[k], rtol, atol) for k in expected)
+    if isinstance(expected, (tuple, list, dict)):
+        keys = expected if isinstance(expected, dict) else range(len(expected))
+        return all(close(expected[k], got[k], rtol, atol) for k in keys)
     if isinstance(expected, (torch.Tensor, float)):
         rtol, atol = (0, 0) if whole(expected) else (rtol, atol)
         return torch.allclose(wide(got), wide(expected), rtol=rtol, atol=atol, equal_nan=True)
@@ -171,12 +173,10 @@ def fits(e, g):
     return torch.allclose(g, e, rtol=1e-3, atol=1e-5 * scale)
 
 
-def relation(e, g):
-    """How numbers g come from the right ones e, if just one of the usual slips explains them."""
+def relation(e, g, ends=False):
+    """How numbers g come from the right ones e, if one usual slip explains them (ends: a clamp)."""
     if len(e.unique()) < 2:
         return None
-    if not g.any():
-        return "0 everywhere"
     holds = [said for said, function in RELATIONS if fits(function(e), g)]
     if not holds and torch.equal(e.sign(), g.sign()):  # the size may be off with the sign kept
         holds = [said for said, function in RELATIONS if fits(function(e.abs()), g.abs())]
@@ -188,11 +188,9 @@ def relation(e, g):
     if torch.allclose(e + shift, g, rtol=0, atol=1e-3 * abs(shift)):
         return f"what it should be plus {shift:.4g}"
     low, high = float(g.min()), float(g.max())
-    if high - low > 0.01 * abs(high) and fits(e.clamp(low, high), g):
-        ends = [f"{low:.4g} below"] * bool(e.min() < low) + [f"{high:.4g} above"] * bool(
-            e.max() > high
-        )
-        return f"cut off at {' and '.join(ends)}, as by a clamp"
+    if ends and high - low > 0.01 * abs(high) and fits(e.clamp(low, high), g):
+        cuts = f"{low:.4g} below" * bool(e.min() < low), f"{high:.4g} above" * bool(e.max() > high)
+        return f"cut off at {' and '.join(filter(None, cuts))}, as by a clamp"
     return None
 
 

@@ -1,12 +1,20 @@
 """Which slip explains wrong numbers that no known mistake does (used by the exercise engine)."""
 
 import itertools
-import math
 import operator
+from functools import partial
 
 import torch
 
 from .compare import close, factor, fits, numeric, relation, whole, wide
+
+# What is said of an input {0} [B] if exactly the pictures where it obeys the rule are right.
+RULES = {
+    "Wrong only where {0} is 0, where nothing comes before: an index {0} - 1 means the last entry "
+    "there, or with a clamp the first one once more.": lambda v: v != 0,
+    "Right only where {0} is that of the first picture: is one used for all?": lambda v: v == v[0],
+    "Right only where {0} is 0.": lambda v: v == 0,
+}
 
 
 def explain(trial, refs, gots):
@@ -15,32 +23,21 @@ def explain(trial, refs, gots):
     trial: the engine's Trial, to run answer and reference on changed inputs.
     refs, gots: the values expected and given, for each case.
     """
-    looks = [Look(trial, name, get, refs, gots) for name, get in _fields(trial, refs).items()]
-    if len(looks) > 1 and all(map(trial.exercise.equal, refs, (tuple(got)[::-1] for got in gots))):
-        return f"The values are in the wrong order: return {', '.join(l.name for l in looks)}."
+    first, parts = refs[0], {"": lambda value: value}
+    if isinstance(first, (tuple, dict)) and len({len(ref) for ref in refs}) == 1:
+        keys = list(first) if isinstance(first, dict) else range(len(first))
+        names = trial.exercise.returns or [f"value {k + 1}" if k in range(99) else k for k in keys]
+        parts = {str(name): operator.itemgetter(key) for name, key in zip(names, keys)}
+    looks = [Look(trial, name, get, refs, gots) for name, get in parts.items()]
     fine = [look.name for look in looks if not look.wrong]
     look = next(look for look in looks if look.wrong)
     lead = f"{' and '.join(fine)}: right. {look.name}: not yet." if fine else ""
     return "\n".join(filter(None, (lead, *look.sentences())))
 
 
-def _fields(trial, refs):
-    """The parts of an answer: name → function that takes it out; one part, "", if there is one."""
-    first = refs[0]
-    if not isinstance(first, (tuple, dict)) or len({len(ref) for ref in refs}) > 1:
-        return {"": lambda value: value}
-    keys = list(first) if isinstance(first, dict) else range(len(first))
-    names = trial.exercise.returns or [
-        key if isinstance(first, dict) else f"value {key + 1}" for key in keys
-    ]
-    return {str(name): operator.itemgetter(key) for name, key in zip(names, keys)}
-
-
 def _is_index(value):
     """True for a whole number or a tensor of such."""
-    if isinstance(value, torch.Tensor):
-        return value.dtype in (torch.int64, torch.int32)
-    return isinstance(value, int) and not isinstance(value, bool)
+    return getattr(value, "dtype", type(value)) in (int, torch.int64, torch.int32)
 
 
 class Look:
@@ -61,20 +58,20 @@ class Look:
     def sentences(self):
         pairs = list(zip(self.expected, self.got))
         if any(e is None or g is None or e.shape != g.shape or e.is_complex() for e, g in pairs):
-            expected, got = self.raw[self.wrong[0]]
-            label = self.trial.labels[self.wrong[0]]
-            return self.where(), f'Case "{label}": expected {expected!r:.200}, got {got!r:.200}.'
-        tests = (self.off_by_one, self.rounding, self.sizes, self.relation, self.exchanged)
-        tests += (self.random, self.ignored, self.pictures, self.terms, self.zeros)
-        cause = next(filter(None, (test() for test in tests)), None)
-        return cause, self.where(), self.first()
+            label, (e, g) = self.trial.labels[self.wrong[0]], self.raw[self.wrong[0]]
+            return self.where(), f'Case "{label}": expected {e!r:.200}, got {g!r:.200}.'
+        wrong_at_0, like_first, right_at_0 = (partial(self.rule, *rule) for rule in RULES.items())
+        tests = (self.off_by_one, self.rounding, wrong_at_0, self.sizes, self.relation)
+        tests += (self.exchanged, self.random, self.ignored, like_first, self.first_only)
+        tests = (*tests, self.terms, right_at_0)
+        return next(filter(None, (test() for test in tests)), None), self.where(), self.first()
 
     def where(self):
         """In which cases the answer is right and wrong, if it is right in some."""
 
         def listed(cases, most=3):
-            labels = [f'"{self.trial.labels[i]}"' for i in cases]
-            return ", ".join(labels[:most] + [f"{len(labels) - most} more"] * (len(labels) > most))
+            more = [f"{len(cases) - most} more"] * (len(cases) > most)
+            return ", ".join([f'"{self.trial.labels[i]}"' for i in cases[:most]] + more)
 
         right = [i for i in self.cases if i not in self.wrong]
         return right and f"It is right in the case {listed(right)}; wrong in {listed(self.wrong)}."
@@ -112,44 +109,36 @@ class Look:
 
     def relation(self):
         e, g = (torch.cat([v[i].flatten() for i in self.wrong]) for v in (self.expected, self.got))
-        said = relation(e, g)
+        zero = "0 everywhere: something in it is multiplied by 0, or taken from itself"
+        said = relation(e, g, ends=True) if g.any() else zero
         return said and f"{self.subject} is {said}."
 
     def sizes(self):
         """A sum in place of a mean, or the other way round."""
-        ratios, sizes = [], []
+        triples = []
         for i in self.wrong:
-            e, g = self.expected[i], self.got[i]
             tensors = [a for a in self.trial.inputs(i) if isinstance(a, torch.Tensor) and a.dim()]
-            ratio = float((e * g).sum() / (e * e).sum())
-            if not tensors or not tensors[0].numel() or not math.isfinite(ratio):
-                return None
-            if not fits(ratio * e, g):
-                return None
-            n, pictures = tensors[0].numel(), len(tensors[0])
-            ratios.append(ratio)
-            sizes.append((n, n / pictures, pictures))
-        ratios, sizes = torch.tensor(ratios).double(), torch.tensor(sizes).double()
-        words = "all numbers", "the numbers of a picture", "the pictures"
-        for size, word in zip(sizes.T, words):
-            if (size > 1).any() and fits(size, ratios):
+            triples += [(self.expected[i], self.got[i], a) for a in tensors[:1] if a.numel()]
+        words = {"all numbers": torch.numel, "the pictures": len}
+        words["the numbers of a picture"] = lambda batch: batch[0].numel()
+        for word, size in words.items() if len(triples) == len(self.wrong) else ():
+            many = any(size(a) > 1 for *_, a in triples)
+            if many and all(fits(e * size(a), g) for e, g, a in triples):
                 return f"{self.subject} is too large: it has a sum over {word} for a mean."
-            if (size > 1).any() and fits(1 / size, ratios):
+            if many and all(fits(e / size(a), g) for e, g, a in triples):
                 return f"{self.subject} is too small: it has a mean over {word} for a sum."
         return None
 
     def exchanged(self):
-        for j, k in itertools.combinations(range(len(self.trial.names)), 2):
+        for (j, x), (k, y) in itertools.combinations(enumerate(self.trial.names), 2):
             if self.matches(lambda args, j=j, k=k: {j: args[k], k: args[j]}):
-                x, y = self.trial.names[j], self.trial.names[k]
                 return f"{self.subject} is what comes out with {x} and {y} exchanged."
         return None
 
     def off_by_one(self):
         for (k, name), step in itertools.product(enumerate(self.trial.names), (1, -1)):
-            if _is_index(self.inputs(0, k)) and self.matches(
-                lambda args, k=k, step=step: {k: args[k] + step}
-            ):
+            change = lambda args, k=k, step=step: {k: args[k] + step}  # noqa: E731
+            if _is_index(self.inputs(0, k)) and self.matches(change):
                 return f"{self.subject} is the one for {name} {step:+d}: an index is off by one."
         return None
 
@@ -163,38 +152,36 @@ class Look:
             value = self.at(self.reference, i, change(args))
             if value is not None and not self.near(value, self.got[i]):
                 return False
-            found.append(value is not None and i in self.wrong)
-        return any(found)
+            found += [value.flatten()] if value is not None and i in self.wrong else []
+        values = torch.cat(found) if found else torch.zeros(0)
+        return len(values) == 1 or len(values.unique()) > 1  # the same number always tells nothing
 
     def rounding(self):
         pairs = [(self.expected[i], self.got[i]) for i in self.wrong]
         worst = [float((g - e).abs().max()) for e, g in pairs]
         if self.whole or any(w > 1e-3 * float(e.abs().max()) for w, (e, _) in zip(worst, pairs)):
             return None
-        return (
-            f"{self.subject} is close: the largest difference is {max(worst):.1e}, more than "
-            "rounding makes. Look for lower precision, a rounded number or a small one added."
-        )
+        said = f"is close: the largest difference is {max(worst):.1e}, more than rounding makes"
+        return f"{self.subject} {said}. Look for low precision, or a small number added."
 
     def random(self):
         for i in self.cases:
-            pair = self.both(i, seed=1)
-            if (
-                pair
-                and self.near(self.expected[i], pair[0])
-                and not self.near(self.got[i], pair[1])
-            ):
-                return f"{self.subject} draws random numbers: it changes while its inputs do not."
+            new = self.both(i, seed=1)
+            if new and self.near(self.expected[i], new[0]) and not self.near(self.got[i], new[1]):
+                use = ": ".join(filter(None, ("Use what is handed in", " or ".join(self.unused()))))
+                said = "draws random numbers of its own: it changes while its inputs do not"
+                return f"{self.subject} {said}. {use}."
         return None
 
     def ignored(self):
-        """Inputs that should make a difference and do not."""
-        names = []
-        for k, name in enumerate(self.trial.names):
-            follows = {self.follows(i, k) for i in self.cases}
-            if False in follows and True not in follows:
-                names.append(name)
+        names = self.unused()
         return names and f"{self.subject} does not change when {' or '.join(names)} changes."
+
+    def unused(self):
+        """The names of inputs that should make a difference and do not."""
+        names = enumerate(self.trial.names)
+        follows = {name: {self.follows(i, k) for i in self.cases} for k, name in names}
+        return [name for name, found in follows.items() if False in found and True not in found]
 
     def follows(self, i, k):
         """True if the answer follows input k of case i where the reference does; None: unknown."""
@@ -207,49 +194,37 @@ class Look:
     def alternatives(self, i, k):
         """Other values for input k of case i: a changed one, then those of other cases."""
         value = self.inputs(i, k)
-        if isinstance(value, float) or (
-            isinstance(value, torch.Tensor) and value.is_floating_point()
-        ):
+        if _is_index(value):
+            yield abs(value - 1)  # 0 becomes 1
+        elif isinstance(value, (float, torch.Tensor)):
             yield value * 1.3 + 0.1
-        elif isinstance(value, torch.Tensor) and _is_index(value):
-            yield torch.where(value > 0, value - 1, value + 1)
-        elif _is_index(value):
-            yield value - 1 if value > 0 else value + 1
         if value is not None:
             yield from (self.inputs(j, k) for j in self.cases if j != i)
 
-    def pictures(self):
-        """Which pictures of the batches are right, if that has to do with the first one."""
-        masks = self.masks()
-        if masks and all(m.tolist() == [True] + [False] * (len(m) - 1) for m in masks.values()):
-            return "Only the first picture of a batch is right."
-        said = "Right only for pictures whose {} is that of the first: is one used for all?"
-        return self.rule(masks, said, lambda v: v == v[0])
-
-    def zeros(self):
-        """Whether the answer is right or wrong just where an index is 0."""
-        said = {"Right": lambda v: v == 0, "Wrong": lambda v: v != 0}
-        found = (self.rule(self.masks(), w + " only where {} is 0.", r) for w, r in said.items())
-        return next(filter(None, found), None)
+    def first_only(self):
+        masks = self.masks().values()
+        first = masks and all(bool(m[0]) and not m[1:].any() for m in masks)
+        return "Only the first picture of a batch is right." if first else None
 
     def masks(self):
-        """For each wrong case of more than one picture: which of them are right [B]."""
-        found = {i: (self.expected[i], self.got[i]) for i in self.wrong}
-        return {
-            i: torch.tensor([self.near(x, y) for x, y in zip(e, g)])
-            for i, (e, g) in found.items()
-            if e.dim() and len(e) > 1
-        }
+        """For each case of more than one picture: which of them are right [B]."""
+        found = {}
+        for i, (e, g) in enumerate(zip(self.expected, self.got)):
+            inputs = [a for a in self.trial.inputs(i) if isinstance(a, torch.Tensor) and a.dim()]
+            batches = {len(a) for a in inputs if a.dim() > 1 or _is_index(a)}
+            if isinstance(self.raw[i][0], torch.Tensor) and e.dim() and 1 < len(e) in batches:
+                found[i] = torch.tensor([self.near(x, y) for x, y in zip(e, g)])
+        return found
 
-    def rule(self, masks, said, rule):
+    def rule(self, said, rule):
         """`said` with the name of the input [B] that obeys rule(input) == mask in all cases."""
-        if not any(mask.any() for mask in masks.values()):
+        masks = self.masks()
+        if not any(masks[i].any() for i in masks if i in self.wrong):
             return None
         for k, name in enumerate(self.trial.names):
-            pairs = [(self.inputs(i, k), mask) for i, mask in masks.items()]
-            if all(isinstance(v, torch.Tensor) and v.shape == m.shape for v, m in pairs) and all(
-                torch.equal(rule(v), m) for v, m in pairs
-            ):
+            values = [(self.inputs(i, k), mask) for i, mask in masks.items()]
+            fit = (isinstance(v, torch.Tensor) and v.shape == m.shape for v, m in values)
+            if all(fit) and all(torch.equal(rule(v), m) for v, m in values):
                 return said.format(name)
         return None
 
@@ -268,27 +243,24 @@ class Look:
             if torch.allclose(c, d, rtol=2e-4, atol=1e-6):
                 right.append(name)
                 continue
-            said = relation(c, d)
+            said = relation(c, d) if d.any() else None
             worst = int((c - d).abs().argmax())
             numbers = f"by {d[worst]:.4g} where {c[worst]:.4g} is expected"
             wrong.append(f"{name} is multiplied {f'by {said} ({numbers})' if said else numbers}")
         if wrong:
             also = f" What you do with {' and '.join(right)} is right." if right else ""
             return f"{'; '.join(wrong)}.{also}"
-        if alone:
-            return f"With {' or '.join(alone)} set to 0 your answer is right: look at that term."
-        return None
+        return alone and f"With {' or '.join(alone)} set to 0 it is right: look at that term."
 
     def factors(self, i, k):
         """Input k's right factors, the answer's, and whether all else is right; None: no term."""
-        x = self.inputs(i, k)
-        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        x, e = self.inputs(i, k), self.expected[i]
+        term = isinstance(x, torch.Tensor) and x.is_floating_point()
+        pair = self.both(i, {k: torch.zeros_like(x)}) if term else None
+        if pair is None or pair[0].shape != e.shape:
             return None
-        pair = self.both(i, {k: torch.zeros_like(x)})
-        if pair is None or pair[0].shape != self.expected[i].shape:
-            return None
-        rest = self.near(*pair) and bool(pair[0].any())
-        if x.shape != self.expected[i].shape:
+        rest = self.near(*pair) and len(pair[0].unique()) > 1 and bool(pair[0].isfinite().all())
+        if x.shape != e.shape:
             return None, None, rest
-        terms = self.expected[i] - pair[0], self.got[i] - pair[1]
+        terms = e - pair[0], self.got[i] - pair[1]
         return *(factor(term, wide(x)) for term in terms), rest

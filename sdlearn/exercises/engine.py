@@ -4,18 +4,21 @@
 """
 
 import ast
+import functools
 import inspect
 import os
+import sys
 import textwrap
 
 from . import board
-from .bank import Case as Case
-from .bank import Exercise as Exercise
-from .bank import Mistake as Mistake
-from .bank import find, names
+from .bank import Case, Exercise, Mistake, find, names  # noqa: F401
 from .compare import mismatch
 from .diagnose import explain
 from .trial import Trial, Trouble, kept_random
+
+DAMAGE = (
+    "which the caller still needs (*=, add_() and x[...] = do that): compute a new tensor instead."
+)
 
 
 class ExerciseError(AssertionError):
@@ -35,10 +38,8 @@ def exercise(name):
 
     def decorate(answer):
         if not callable(answer):
-            raise TypeError(
-                f'@exercise("{name}") stands above {type(answer).__name__} {answer!r:.40}; '
-                "it belongs directly above the def or class of your answer"
-            )
+            above = f"{type(answer).__name__} {answer!r:.40}; it belongs directly above"
+            raise TypeError(f'@exercise("{name}") stands above {above} your def or class')
         status, message, printed = check(found, answer)
         before = board.load().get(name, board.EMPTY)
         news = status == "wrong" or (status == "right" and before["status"] != "right")
@@ -55,66 +56,93 @@ def exercise(name):
 
 
 def _verdict(name, status, message):
+    help = f"hint('{name}') helps."
     if status == "right":
         return f"✓ {name}: right. Your own version is used below."
     if status == "untouched":
-        return (
-            f"{name}: not done yet, the course's own version is used below. hint('{name}') helps."
-        )
-    return (
-        f"✗ {name}: not right yet.\n{textwrap.indent(message, '  ')}\n"
-        f"  The course's own version is used below until yours is right. hint('{name}') helps."
-    )
+        return f"{name}: not done yet, the course's own version is used below. {help}"
+    last = f"  The course's own version is used below until yours is right. {help}"
+    return f"✗ {name}: not right yet.\n{textwrap.indent(message, '  ')}\n{last}"
 
 
 def check(exercise, answer):
     """Run an answer through all cases; returns its status, the diagnosis, and what it printed."""
     with kept_random():
-        written = _written(answer)
-        wrong = _signature_trouble(exercise, answer)
-        trial = Trial(exercise, answer)
-        gots = []
+        written, wrong = _written(answer), _signature_trouble(exercise, answer)
+        trial, gots, trouble = Trial(exercise, answer), [], Trouble(wrong) if wrong else None
         try:
-            if wrong:
-                raise Trouble(wrong)
-            for i in range(len(trial.labels)):
-                gots.append(trial.call(answer, i))
-        except Trouble as trouble:
-            half = written == "some" and (wrong or "ellipsis" in str(trouble))
-            if half or written == "nothing":
-                return "untouched", "", ""
-            return "wrong", f"{trouble}{_in_case(trial, len(gots))}", _first_lines(trial)
-        if all(got is ... or (written != "all" and _blank(got)) for got in gots):
+            while not trouble and len(gots) < len(trial.labels):
+                gots.append(trial.call(answer, len(gots)))
+        except Trouble as error:
+            trouble = error
+        blank = all(got is ... or (written != "all" and _blank(got)) for got in gots)
+        if trouble:
+            half = written == "some" and (wrong or "ellipsis" in trouble.args[0])
+            blank = half or written == "nothing"
+        if blank:
             return "untouched", "", ""
         refs = [trial.call(exercise.reference, i) for i in range(len(gots))]
-        message = _diagnosis(trial, refs, gots)
-        return "wrong" if message else "right", message, _first_lines(trial)
+        if trouble:  # answers of a wrong kind before it may explain it
+            early, order = _mismatch(trial, refs, gots), not wrong and _misordered(trial)
+            said = trouble.args[0], order or "".join(trouble.args[1:]), _in_case(trial, len(gots))
+            message = _lines(order, early) if early else _lines(*said)
+        else:
+            message = _diagnosis(trial, refs, gots)
+        printed = trial.printed.text.splitlines()
+        printed = "\n".join(printed[:5] + ["(and more)"] * (len(printed) > 5))
+        return "wrong" if message else "right", message, printed
+
+
+def _lines(*said):
+    return "\n".join(filter(None, said))
 
 
 def _in_case(trial, i):
     """Names the case, unless it is the first: then it need not be the case that matters."""
-    return f'\nThis is in the case "{trial.labels[i]}".' if i else ""
+    return f'This is in the case "{trial.labels[i]}".' if i else ""
 
 
 def _diagnosis(trial, refs, gots):
     """What to tell about the answers `gots`; empty if they are right."""
-    exercise = trial.exercise
-    right = all(map(exercise.equal, refs, gots))
+    right = all(map(trial.exercise.equal, refs, gots))
     mistake = None if right else known_mistake(trial, refs, gots)
-    said = [mistake.sentence] if mistake else []
-    if trial.damaged:
-        said.append(
-            f"Your code changes its input {', '.join(trial.damaged)}, which the caller still "
-            "needs. Operators such as *= and +=, methods such as add_() and writing into x[...] "
-            "do that: compute a new tensor instead."
-        )
-    if said or right:
-        return "\n".join(said)
+    damage = trial.damaged and f"Your code changes its input {', '.join(trial.damaged)}, {DAMAGE}"
+    said = mistake.sentence if mistake else ""
+    if not (said or damage or right):
+        said = _mismatch(trial, refs, gots) or explain(trial, refs, gots)
+    return _lines(not right and _misordered(trial), said, damage)
+
+
+def _mismatch(trial, refs, gots):
+    """What is wrong with the order, kinds and shapes of answers, or None."""
+    equal, parts = trial.exercise.equal, trial.exercise.returns
+    pairs = [(ref, got) for ref, got in zip(refs, gots) if parts and isinstance(got, (tuple, list))]
+    if len(pairs) == len(refs) > 0 and all(equal(ref, tuple(got)[::-1]) for ref, got in pairs):
+        return f"The values are in the wrong order: return {', '.join(parts)}."
     for i, (expected, got) in enumerate(zip(refs, gots)):
-        wrong = mismatch(expected, got, parts=exercise.returns)
+        wrong = mismatch(expected, got, parts=parts)
         if wrong:
-            return wrong + _in_case(trial, i)
-    return explain(trial, refs, gots)
+            return _lines(wrong, _in_case(trial, i))
+    return None
+
+
+def _misordered(trial):
+    """A sentence about a call whose arguments bear the names of other parameters, or None."""
+    home = str(getattr(trial.answer, "__module__", None))
+    known = {**vars(sys.modules.get(home, ast)), **dict(zip(trial.names, trial.inputs(0)))}
+    for call in filter(lambda node: isinstance(node, ast.Call), ast.walk(_tree(trial.answer))):
+        first, *path = ast.unparse(call.func).split(".")
+        function = functools.reduce(lambda one, n: getattr(one, n, None), path, known.get(first))
+        function = function if inspect.isclass(function) else getattr(function, "forward", function)
+        if not str(getattr(function, "__module__", None)).startswith((home, "sdlearn.")):
+            continue  # names of parameters mean nothing elsewhere
+        names = list(_parameters(function) or ())
+        given = [*zip(names, call.args), *((word.arg, word.value) for word in call.keywords)]
+        given = {name: getattr(value, "id", None) for name, value in given}
+        if any(one in names and given.get(one) != one for one in given.values()):
+            takes = f"{[first, *path][-1]} takes ({', '.join(names)})"
+            return f"{ast.unparse(call)}: the arguments may be in the wrong order. {takes}."
+    return None
 
 
 def known_mistake(trial, refs, gots):
@@ -127,8 +155,8 @@ def known_mistake(trial, refs, gots):
 
     def parts(values):
         for value in values:
-            whole = isinstance(value, (tuple, list)) and len(value) == count > 1
-            yield from value if whole else [value] * count
+            many = isinstance(value, (tuple, list)) and len(value) == count > 1
+            yield from value if many else [value] * count
 
     partly = None
     for mistake in exercise.mistakes:
@@ -138,33 +166,32 @@ def known_mistake(trial, refs, gots):
             continue
         if all(map(exercise.equal, values, gots)):
             return mistake
-        agrees = map(exercise.equal, parts(values), parts(gots))
-        matters = [not exercise.equal(r, v) for r, v in zip(parts(refs), parts(values))]
-        if any(matters) and all(a for a, m in zip(agrees, matters) if m):
-            partly = partly or mistake
+        triples = zip(parts(refs), parts(values), parts(gots))
+        agrees = [exercise.equal(v, g) for r, v, g in triples if not exercise.equal(r, v)]
+        partly = partly or (mistake if agrees and all(agrees) else None)
     return partly
-
-
-def _first_lines(trial, most=5):
-    lines = trial.printed.text.splitlines()
-    return "\n".join(lines[:most] + ["(and more)"] * (len(lines) > most))
 
 
 def _blank(value):
     """True for what an unwritten answer returns."""
-    if isinstance(value, tuple) and value:
-        return all(map(_blank, value))
-    return value is None or value is ...
+    return all(one is None or one is ... for one in (value if type(value) is tuple else [value]))
+
+
+def _tree(answer):
+    """An answer's source, parsed; empty if there is none to be had."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(answer)))
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module([], [])
 
 
 def _written(answer):
     """How much of an answer is there: "nothing", "some" (a `...` is left), "all" or "unknown"."""
     if inspect.isclass(answer) and not any(map(inspect.isfunction, vars(answer).values())):
         return "nothing"
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(answer)))
-        body = tree.body[0].body
-    except (OSError, TypeError, SyntaxError, AttributeError, IndexError):
+    tree = _tree(answer)
+    body = getattr([*tree.body, None][0], "body", None)
+    if not isinstance(body, list):
         return "unknown"
     empty = ast.Pass, ast.Expr, ast.Return  # with no value or a constant: docstring, `...`, None
     if all(
@@ -177,30 +204,31 @@ def _written(answer):
     return "all" if all(any(dot is n for n in indices) for dot in dots) else "some"
 
 
+def _parameters(function):
+    """The parameters of a function by name, or None if there is no telling."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+
+
 def _signature_trouble(exercise, answer):
     """What is wrong with the parameters of an answer, or None."""
-    try:
-        mine = inspect.signature(answer).parameters
-        course = inspect.signature(exercise.reference).parameters
-    except (TypeError, ValueError):
+    mine, course = _parameters(answer), _parameters(exercise.reference)
+    if None in (mine, course):
         return None
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in (*mine.values(), *course.values())):
         return None
     needed = [name for name, p in course.items() if p.default is p.empty]
     if exercise.run is None:
         needed = list(course)[: max(len(case.args) for case in exercise.cases())]
-    missing = [name for name in needed if name not in mine]
-    allowed = course if exercise.run else needed
-    extra = [n for n, p in mine.items() if p.default is p.empty and n not in allowed]
-    moved = exercise.run is None and list(mine)[: len(needed)] != needed
-    if not (missing or extra or moved):
-        return None
-    said = [f"{', '.join(missing)} missing"] * bool(missing)
-    said += [f"{', '.join(extra)} not expected"] * bool(extra)
-    return (
-        f"The parameters are ({', '.join(mine)}); ({', '.join(needed)}) are expected: "
-        f"{'; '.join(said) or 'the order differs'}. Keep the first line as it was given."
-    )
+    required = {name for name, p in mine.items() if p.default is p.empty}
+    if exercise.run:
+        fits = required <= set(course) and set(needed) <= set(mine)
+    else:
+        fits = required <= set(needed) and [*mine][: len(needed)] == needed
+    both = f"({', '.join(mine)}); ({', '.join(needed)}) are expected"
+    return None if fits else f"The parameters are {both}. Keep the first line as it was given."
 
 
 _hints_given = {}  # name → how many in this run of the kernel
@@ -210,14 +238,11 @@ def hint(name=None):
     """Print the next, stronger hint for an exercise; without a name, list the exercises."""
     if name is None:
         return _list_names("hint")
-    hints = find(name).hints
-    given = _hints_given.get(name, 0)
+    hints, given = find(name).hints, _hints_given.get(name, 0)
     if given == len(hints):
         _hints_given[name] = 0
-        return board.say(
-            f"{name}: those were all {len(hints)} hints. solution('{name}') shows the course's own "
-            f"version; hint('{name}') begins again."
-        )
+        more = f"solution('{name}') shows the course's own version; hint('{name}') begins again."
+        return board.say(f"{name}: those were all {len(hints)} hints. {more}")
     _hints_given[name] = given + 1
     board.save(name, hints=max(given + 1, board.load().get(name, board.EMPTY)["hints"]))
     board.say(f"Hint {given + 1} of {len(hints)}: {hints[given]}")
@@ -230,12 +255,8 @@ def solution(name=None):
     reference = find(name).reference
     source = textwrap.dedent(inspect.getsource(reference)).rstrip()
     home = f"{reference.__module__}.{reference.__qualname__}"
-    board.show(
-        {
-            "text/markdown": f"`{home}`:\n\n```python\n{source}\n```",
-            "text/plain": f"{home}:\n\n{source}",
-        }
-    )
+    page = f"`{home}`:\n\n```python\n{source}\n```"
+    board.show({"text/markdown": page, "text/plain": f"{home}:\n\n{source}"})
 
 
 def _list_names(command):

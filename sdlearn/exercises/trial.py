@@ -2,13 +2,13 @@
 
 import contextlib
 import contextvars
-import copy
 import ctypes
 import inspect
 import io
 import itertools
 import linecache
 import random
+import re
 import threading
 import time
 import traceback
@@ -16,11 +16,19 @@ import traceback
 import numpy as np
 import torch
 
-from .compare import SIZE_ADVICE
+from .compare import batch_advice
+
+# What an exception's message says about the cause, for students.
+ADVICE = {
+    "Boolean value of Tensor|only one element tensors|converted to Scalar": "That holds many "
+    "numbers, such as one for each picture. Python's if, int(), float() and math take a single "
+    "one; torch's operations take all at once, torch.where chooses for each.",
+    "bitwise_xor": "In Python ^ is no power: write **.",
+}
 
 
 class Trouble(Exception):
-    """An answer that could not be run to its end; the message is for the student."""
+    """An answer that could not be run to its end: a message for the student, perhaps advice."""
 
 
 class Stopped(SystemExit):
@@ -48,15 +56,16 @@ class Trial:
         reseed(0)
         cases = list(exercise.cases())
         self.labels = [case.label or f"number {i + 1}" for i, case in enumerate(cases)]
-        self.names = _input_names(exercise, max(len(case.args) for case in cases))
+        count = max(len(case.args) for case in cases)
+        names = list(inspect.signature(exercise.run or exercise.reference).parameters)
+        names = names[1 if exercise.run else 0 :][:count]  # the first of `run` is the answer
+        self.names = names + [f"input {k + 1}" for k in range(len(names), count)]
 
     def inputs(self, i, change=None):
         """Fresh arguments of case i. change: {position: value} to put in their place."""
         reseed(0)
         args = list(next(itertools.islice(self.exercise.cases(), i, None)).args)
-        for k, value in (change or {}).items():
-            args[k] = value
-        return args
+        return [(change or {}).get(k, value) for k, value in enumerate(args)]
 
     def call(self, who, i, change=None, seed=0):
         """The value of `who` on case i. For the student's answer raises Trouble."""
@@ -71,27 +80,14 @@ class Trial:
             raise Trouble(f"Your code took more than {self.exercise.total:g} seconds in all.")
         reseed(seed)
         with contextlib.redirect_stdout(self.printed), contextlib.redirect_stderr(self.printed):
-            value = limited(lambda: run(who, *args), limit, who)
+            value = limited(lambda: run(who, *args), limit, who, dict(zip(self.names, args)))
         after = snapshot(args)
-        if change is None:
-            for path in before | after:
-                allowed = self.names[path[0]] in self.exercise.changes
-                if not allowed and not _same(before, after, path):
-                    self.damaged.setdefault(self.path(path))
+        for path in before | after if change is None else ():
+            name = self.names[path[0]]
+            if name not in self.exercise.changes and before.get(path) != after.get(path):
+                inner = (f"[{k}]" if isinstance(k, int) else f".{k}" for k in path[1:])
+                self.damaged.setdefault(name + "".join(inner))
         return value
-
-    def path(self, path):
-        """Where a leaf of the arguments is, as the student would write it."""
-        inner = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in path[1:])
-        return self.names[path[0]] + "".join(inner)
-
-
-def _input_names(exercise, count):
-    """The names of an exercise's inputs, for messages."""
-    parameters = inspect.signature(exercise.run or exercise.reference).parameters.values()
-    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    names = names[1:] if exercise.run else names
-    return names[:count] + [f"input {k + 1}" for k in range(len(names), count)]
 
 
 def reseed(seed):
@@ -106,17 +102,14 @@ def reseed(seed):
 @contextlib.contextmanager
 def kept_random():
     """Puts all random states back at the end: a check must not change the notebook's numbers."""
-    cuda = torch.cuda.is_initialized()
-    saved = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    saved_cuda = torch.cuda.get_rng_state_all() if cuda else None
-    try:
-        yield
-    finally:
-        random.setstate(saved[0])
-        np.random.set_state(saved[1])
-        torch.set_rng_state(saved[2])
-        if cuda:
-            torch.cuda.set_rng_state_all(saved_cuda)
+    cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    saved = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(cuda):
+        try:
+            yield
+        finally:
+            random.setstate(saved[0])
+            np.random.set_state(saved[1])
 
 
 def leaves(args):
@@ -143,23 +136,19 @@ def leaves(args):
 
 
 def snapshot(args):
-    """The leaves of the arguments, copied."""
-    return {
-        path: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else copy.copy(leaf)
-        for path, leaf in leaves(args).items()
-    }
+    """The leaves of the arguments as they are now, to be compared with == (NaN is equal to NaN)."""
+
+    def frozen(leaf):
+        if isinstance(leaf, torch.Tensor):
+            leaf, kind = leaf.detach().cpu().reshape(-1), (leaf.dtype, leaf.shape)
+            return kind, leaf.view(torch.uint8).numpy().tobytes() if leaf.numel() else b""
+        return (leaf.shape, leaf.tobytes()) if isinstance(leaf, np.ndarray) else repr(leaf)
+
+    return {path: frozen(leaf) for path, leaf in leaves(args).items()}
 
 
-def _same(before, after, path):
-    """True if nothing at `path` changed between two snapshots (NaN is equal to NaN)."""
-    a, b = before.get(path), after.get(path)
-    if not hasattr(a, "shape") or getattr(a, "shape", None) != getattr(b, "shape", None):
-        return type(a) is type(b) and not hasattr(a, "shape") and a == b
-    return a.dtype == b.dtype and bool(((a == b) | ((a != a) & (b != b))).all())
-
-
-def limited(function, seconds, answer):
-    """function() in a thread of its own, which is stopped after `seconds`.
+def limited(function, seconds, answer, inputs=None):
+    """function() in a thread of its own, which is stopped after `seconds`. inputs: name → value.
 
     Raises Trouble with a message for the student if it raises or takes too long. KeyboardInterrupt
     gets through: this thread only waits, in small steps, because Windows cannot break a long wait.
@@ -194,7 +183,7 @@ def limited(function, seconds, answer):
             "ends, or one over pictures or pixels that a tensor operation could do at once?"
             + ("" if ended else " It still runs: restart the kernel to end it.")
         )
-    return _raised(result["error"], answer)
+    return _raised(result["error"], answer, inputs or {})
 
 
 def _stop(thread):
@@ -208,22 +197,41 @@ def _stop(thread):
     return not thread.is_alive()
 
 
-def _raised(error, answer):
+def _raised(error, answer, inputs):
     """`...` if the answer raised NotImplementedError itself; raises Trouble for all else."""
     functions = [answer, *vars(answer).values()] if inspect.isclass(answer) else [answer]
     files = {f.__code__.co_filename for f in functions if hasattr(f, "__code__")}
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename in files]
-    line = linecache.getline(theirs[-1].filename, theirs[-1].lineno).strip() if theirs else ""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    codes = [frame.f_code for frame, _ in frames]
+    last = max((i for i, code in enumerate(codes) if code.co_filename in files), default=None)
+    number = frames[last][1] if last is not None else 0
+    line = linecache.getline(codes[last].co_filename, number).strip() if number else ""
     if isinstance(error, NotImplementedError):
-        unwritten = bool(frames) and frames[-1].name == "_forward_unimplemented"
-        own = theirs and frames[-1] is theirs[-1] and ("raise" in line or not line)
-        if unwritten or own:
+        own = last == len(frames) - 1 and ("raise" in line or not line)
+        if own or codes[-1].co_name == "_forward_unimplemented":
             return ...
-    first = (str(error).strip().splitlines() or ["(no message)"])[0]
+    first = re.sub(r"\S*<locals>\.", "", str(error)).strip().split("\n")[0] or "(no message)"
     message = f"Your code stopped with {type(error).__name__}: {first}"
-    if theirs:
-        message += f"\n  line {theirs[-1].lineno} of your cell:  {line}"
-    if "must match the size of tensor" in first:
-        message += f"\n{SIZE_ADVICE}"
-    raise Trouble(message)
+    if number:
+        message += f"\n  line {number} of your cell:  {line}"
+        for frame, _ in frames[last + 1 : last + 2]:
+            code = frame.f_code
+            inside = f"{code.co_name}({', '.join(code.co_varnames[: code.co_argcount])})"
+            if str(frame.f_globals.get("__name__")).startswith("sdlearn."):
+                message += f"\n  raised inside {inside}, which it calls"
+    shapes = {n: list(v.shape) for n, v in inputs.items() if isinstance(v, torch.Tensor)}
+    if shapes and re.search("size|shape|imension|columns", first):
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        message += f"\n  The shapes of the inputs are {listed}."
+    found = (said for part, said in ADVICE.items() if re.search(part, first))
+    raise Trouble(message, next(found, "") or _size_advice(first, list(shapes.values())))
+
+
+def _size_advice(first, shapes):
+    """Advice about one number for each picture that met the pictures' last axis, or ""."""
+    sizes = re.search(r"tensor a \((\d+)\) must .* tensor b \((\d+)\) .* dimension (\d+)", first)
+    a, b, axis = map(int, sizes.groups()) if sizes else (0, 0, 0)
+    for shape in shapes:
+        if axis and len(shape) == axis + 1 and {a, b} == {shape[0], shape[-1]}:
+            return batch_advice(shape) if shape[:1] in shapes else ""
+    return ""
