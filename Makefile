@@ -8,7 +8,7 @@ ready = sh tools/ready.sh
 python = .venv/bin/python
 # Tests run offline and leave the student's own record alone.
 tested = env HF_HUB_OFFLINE=1 SDLEARN_PROGRESS=off SDLEARN_STRICT= PYTHONUTF8=1
-nbval = --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+nbval = --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	--nbval-sanitize-with tests/sanitize.cfg
 stopped = { echo; echo "make test: stopped at the $(1)" >&2; exit 1; }
 

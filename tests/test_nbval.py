@@ -15,7 +15,7 @@ from sdlearn.kernel import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = (
-    "--nbval-lax --nbval-current-env --nbval-cell-timeout=300 "
+    "--nbval-lax --nbval-current-env --nbval-cell-timeout=600 "
     "--nbval-sanitize-with tests/sanitize.cfg"
 )
 SHOW = """# NBVAL_CHECK_OUTPUT
