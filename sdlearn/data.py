@@ -1,5 +1,6 @@
 """The course's pictures: the emoji data set, the reader's own folder, and both as tensors."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -9,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SPLITS = ("train", "test_tone", "test_pair", "test_style")
 STYLES = ("3d", "flat", "bold")
 SIZES = (16, 32, 64)
 SUBSETS = ("faces",)
-# Not every Pillow opens the last three: a picture that it cannot open is named, not passed over.
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-EXTENSIONS |= {".avif", ".heic", ".heif"}
+# Besides those of Pillow: what cameras and browsers save, and not every Pillow opens. A file whose
+# name says that it is a picture is never passed over: it is used, or named with the reason.
+EXTENSIONS = {".avif", ".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+# Recognised by how they begin, whatever the name says.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def data_folder(name):
@@ -105,12 +108,18 @@ class _Resize:
 
 def to_rgb(image):
     """Any PIL picture as RGB: turned as its EXIF says, transparency on white, 8 bits a colour."""
-    image = ImageOps.exif_transpose(image)
+    image.load()  # a damaged picture fails here, before the damage of its EXIF is forgiven
+    with contextlib.suppress(Exception):  # as Pillow has no one error for unreadable EXIF
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
+        if not np.isfinite(values).any():
+            raise ValueError("every pixel is NaN or infinite")
+        largest = values[np.isfinite(values)].max()
         # Such files rarely say how bright white is: 1 (fractions only), 255 or 65535.
-        top = 65535 if values.max() > 255 else 1 if image.mode == "F" and values.max() <= 1 else 255
-        image = Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
+        top = 65535 if largest > 255 else 1 if image.mode == "F" and largest <= 1 else 255
+        values = np.nan_to_num(values, nan=0, posinf=top, neginf=0).clip(0, top)
+        image = Image.fromarray((values / top * 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -120,8 +129,9 @@ def to_rgb(image):
 def fit(image, size):
     """The largest centred square of a picture, size × size pixels, RGB."""
     image = to_rgb(image)
-    if image.width == image.height and image.width % size == 0:
-        return image.reduce(image.width // size)  # n × n pixels become one: their exact mean
+    times = image.width // size
+    if image.width == image.height == times * size and times <= 64:  # Pillow's mean darkens beyond
+        return image.reduce(times)  # n × n pixels become one: their exact mean
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 
@@ -132,32 +142,37 @@ def visible_files(folder):
     return [
         path
         for path, parts in inside
-        if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in parts)
+        # A link that leads nowhere is one too: whoever asks for it hears that it is missing.
+        if (path.is_file() or not path.exists())
+        and not any(part.startswith((".", "__MACOSX")) for part in parts)
     ]
 
 
 def read_metadata(files):
-    """Picture path → its row, from every metadata.jsonl and metadata.csv among the files."""
+    """Picture path → list of its rows, from each metadata.jsonl and metadata.csv of the files."""
     rows = {}
     for path in (path for path in files if path.name in ("metadata.csv", "metadata.jsonl")):
         try:  # utf-8-sig: Excel's CSV begins with a mark
             with path.open(encoding="utf-8-sig", newline="") as file:
-                if path.suffix == ".csv":
-                    found = list(csv.DictReader(file))
+                if path.suffix == ".csv":  # an empty cell is None, as for `imagefolder`
+                    found = [{k: v or None for k, v in row.items()} for row in csv.DictReader(file)]
                 else:
                     found = [json.loads(line) for line in file if line.strip()]
         except ValueError as error:
-            raise ValueError(
-                f"{path} is not UTF-8 text in the form its name says: {error}"
-            ) from error
+            what = "is not UTF-8 text in the form its name says"
+            raise ValueError(f"{path} {what}: {error}") from error
         for number, row in enumerate(found, 1):
+            where = f"{path}, row {number}"
             if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-                raise ValueError(
-                    f"{path}, row {number}: there is no file_name, which says whose row it is"
-                )
+                raise ValueError(f"{where}: there is no file_name, which says whose row it is")
+            if None in row:
+                raise ValueError(f"{where}: more cells than columns: put commas inside quotes")
             if "image" in row:
-                raise ValueError(f"{path}, row {number}: the name image is taken by the picture")
-            rows[path.parent / row.pop("file_name")] = row
+                raise ValueError(f"{where}: the name image is taken by the picture")
+            name = os.path.normpath(row.pop("file_name"))
+            if os.path.isabs(name) or name.startswith(".."):
+                raise ValueError(f"{where}: file_name {name!r} lies outside of {path.parent}")
+            rows.setdefault(path.parent / name, []).append(row)
     return rows
 
 
@@ -168,10 +183,13 @@ def load_images(folder_or_name, size):
     `load_dataset("imagefolder", …)` takes it (captions, if any, in `metadata.jsonl` or
     `metadata.csv`, one row with a `file_name` each), or "photos" for the course's photographs.
     Returns a `datasets.Dataset` with `image` (PIL, RGB) and the columns of the metadata, None
-    where a picture has no row. Files that cannot be read or found are left out and listed in one
-    warning. Raises FileNotFoundError for a folder that does not exist, ValueError when no picture
-    in it can be used.
+    where a picture has no row; one with several rows comes once for each. All are held in memory,
+    3·size² bytes each: 100,000 pictures of 64 pixels are 1.2 GB. Of an animation the first frame
+    counts, and cells of a CSV file stay text. Files that cannot be read or found are left out and
+    listed in one warning, with the reason. Raises FileNotFoundError for a folder that does not
+    exist, ValueError when the metadata is no table or no picture can be used.
     """
+    import pyarrow as pa
     from datasets import Dataset
 
     folder = data_folder("photos") if str(folder_or_name) == "photos" else Path(folder_or_name)
@@ -181,22 +199,35 @@ def load_images(folder_or_name, size):
         raise FileNotFoundError(f"there is no folder {str(folder)!r}: give a folder of pictures")
     files = visible_files(folder)
     metadata = read_metadata(files)
-    found = {path for path in files if path.suffix.lower() in EXTENSIONS}
+    known = EXTENSIONS | {e for e, f in Image.registered_extensions().items() if f in Image.OPEN}
+    reasons = {UnidentifiedImageError: "empty, or not a picture that Pillow can open"}
+    reasons[FileNotFoundError] = "there is no such file"
     pictures, rows, bad = [], [], []
-    for path in sorted(found | metadata.keys()):
+    for path in sorted({*files, *metadata}):
+        meant = path in metadata or path.suffix.lower() in known
         try:
-            with Image.open(path) as image:
-                pictures.append(fit(image, size))
-            rows.append(metadata.get(path, {}))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's, on large or odd files, name no file
+                with Image.open(path, formats=None if meant else FORMATS) as image:
+                    picture = fit(image, size)
         except Exception as error:  # whatever a damaged file makes Pillow raise
-            bad.append(f"{os.path.relpath(path, folder)} ({error})")
+            if meant:
+                reason = reasons.get(type(error), str(error) or repr(error))
+                bad.append(f"{path.relative_to(folder)} ({reason})")
+            continue
+        for row in metadata.get(path, [{}]):
+            pictures.append(picture)
+            rows.append(row)
     if bad:
         warnings.warn(f"left out {len(bad)} unusable files: {', '.join(bad)}", stacklevel=2)
     if not rows:
-        raise ValueError(f"no usable picture in {str(folder)!r}; known are {sorted(EXTENSIONS)}")
-    columns = dict.fromkeys(name for row in metadata.values() for name in row)
+        raise ValueError(f"no usable picture in {str(folder)!r}: PNG, JPEG or WebP files are best")
+    columns = dict.fromkeys(name for table in metadata.values() for row in table for name in row)
     texts = {name: [row.get(name) for row in rows] for name in columns}
-    return Dataset.from_dict({"image": pictures, **texts})
+    try:
+        return Dataset.from_dict({"image": pictures, **texts})
+    except pa.ArrowException as error:
+        raise ValueError(f"the metadata has a column of mixed types: {error}") from error
 
 
 def to_tensor(dataset):

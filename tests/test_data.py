@@ -1,13 +1,16 @@
 """The data set, the photographs and what loads them."""
 
+import csv
 import importlib.util
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -155,6 +158,11 @@ def test_smaller_pictures_are_the_mean_of_their_pixels():
     small = data.to_tensor(data.load_emoji("test_style", 16))
     want = torch.nn.functional.avg_pool2d(large, 4)
     assert (small - want).abs().max() <= 0.501 / 127.5  # half a grey level: rounding, no more
+
+
+def test_a_large_picture_keeps_its_brightness():
+    # Pillow's `reduce` by 400 makes 253 of 255, because of how it rounds.
+    assert data.fit(Image.new("RGB", (3200, 3200), "white"), 8).getpixel((4, 4)) == (255,) * 3
 
 
 def test_load_emoji_chooses():
@@ -487,6 +495,121 @@ def test_unreadable_files_are_listed_not_hidden(tmp_path):
         data.load_images(tmp_path, 16)
 
 
+def save_broken_pictures(folder):
+    """Files that no Pillow can use, each with a part of the reason that the reader is told."""
+    generator = np.random.default_rng(0)
+    picture = Image.fromarray(generator.integers(0, 255, (60, 80, 3), np.uint8))
+    kinds = {"PNG": {}, "JPEG": {"progressive": True}, "GIF": {}, "BMP": {}, "TIFF": {}, "WEBP": {}}
+    reasons = {}
+    for kind, options in kinds.items():
+        picture.save(folder / f"cut.{kind.lower()}", kind, **options)
+        whole = (folder / f"cut.{kind.lower()}").read_bytes()
+        (folder / f"cut.{kind.lower()}").write_bytes(whole[: len(whole) * 6 // 10])
+        reasons[f"cut.{kind.lower()}"] = "decoder" if kind == "WEBP" else "truncated"
+    (folder / "zero.png").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    (folder / "camera.CR2").write_bytes(b"II*\0 and then what no Pillow reads")
+    (folder / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "link.jpg").symlink_to("nowhere.jpg")
+    # Five gigapixels in a few bytes: the header alone says so.
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
+    ]
+    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    Image.fromarray(np.full((9, 9), np.nan, np.float32)).save(folder / "nan.tif")
+    known = {
+        "zero.png": "empty",
+        "text.png": "not a picture",
+        "camera.CR2": "not a picture",
+        "drawing.svg": "not a picture",
+        "link.jpg": "no such file",
+        "bomb.png": "2500000000 pixels",
+        "nan.tif": "every pixel is NaN",
+    }
+    return reasons | known
+
+
+def test_every_broken_picture_is_named_with_its_reason(tmp_path):
+    reasons = save_broken_pictures(tmp_path)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "good.png")
+    with pytest.warns(UserWarning) as caught:
+        loaded = data.load_images(tmp_path, 16)
+    [message] = [str(w.message) for w in caught]
+    assert len(loaded) == 1 and f"left out {len(reasons)} unusable" in message
+    assert str(tmp_path) not in message  # the names are enough, and can be read
+    for name, reason in reasons.items():
+        assert reason in message.split(f"{name} (")[1][:60], (name, message)
+
+
+def test_usable_pictures_are_used_whatever_their_kind(tmp_path, monkeypatch):
+    red, others = Image.new("RGB", (40, 30), "red"), [Image.new("RGB", (40, 30), "blue")]
+    for name in ("a.gif", "a.webp", "a.png", "a.tif"):  # of an animation: the first frame
+        red.save(tmp_path / name, save_all=True, append_images=others, lossless=True)
+    for name in ("b.ppm", "b.tga", "b.ico", "b.jp2", "b.pcx", "b.dib"):
+        red.save(tmp_path / name)
+    red.save(tmp_path / "no ending", "JPEG", quality=95)
+    red.save(tmp_path / "c.jpg_large", "PNG")
+    red.save(tmp_path / "really a png.jpg", "PNG")
+    for name in ("d.png", "d.webp", "d.jpg"):  # EXIF that cannot be read is no reason
+        red.save(tmp_path / name, exif=b"Exif\0\0not what EXIF looks like")
+    Image.new("RGB", (1, 3000), "red").save(tmp_path / "narrow.png")
+    # More than Pillow takes without a warning (89 megapixels, fewer than some telephones make).
+    Image.new("L", (1200, 800), 76).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900_000)
+    pixels = np.full((30, 40), 1.0, np.float32)
+    pixels[0, :3] = np.nan, np.inf, -np.inf
+    Image.fromarray(pixels).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((30, 40), 65535, np.uint16).astype(">u2")).save(tmp_path / "big.tif")
+    (tmp_path / "README").write_text("no picture, and not meant to be one")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = data.load_images(tmp_path, 16)
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name != "README")
+    assert len(loaded) == len(names)
+    for name, row in zip(names, loaded):
+        want = (255, 255, 255) if name in ("float.tif", "big.tif") else (254, 0, 0)
+        want = (76, 76, 76) if name == "large.png" else want
+        have = row["image"].getpixel((8, 8))
+        assert max(abs(a - b) for a, b in zip(have, want)) <= 3, (name, have)  # JPEG rounds
+
+
+@pytest.mark.parametrize("kind", ["no metadata", "metadata.jsonl", "metadata.csv"])
+def test_ordinary_folders_load_as_imagefolder_loads_them(tmp_path, kind):
+    from datasets import load_dataset
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    generator, table = np.random.default_rng(0), []
+    for i, name in enumerate(("a.png", "b.jpg", "c.webp", "d.gif", "e.bmp", "f.tif")):
+        pixels = generator.integers(0, 255, (20 + i, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        table.append({"file_name": name, "caption": f"picture, number {i}", "nothing": None})
+    table.append({"file_name": "./a.png", "caption": "the first again", "nothing": None})
+    if kind.endswith("jsonl"):
+        (folder / kind).write_text("\n".join(map(json.dumps, table)), encoding="utf8")
+    elif kind.endswith("csv"):
+        with (folder / kind).open("w", encoding="utf8", newline="") as file:
+            writer = csv.DictWriter(file, table[0])
+            writer.writeheader()
+            writer.writerows(table)
+    theirs = load_dataset(
+        "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    ours = data.load_images(folder, 16)
+    assert set(ours.column_names) - {"image"} == set(theirs.column_names) - {"image"}
+
+    def content(rows, cut):  # the orders differ: theirs is the metadata's, ours the files'
+        return sorted((row.get("caption", ""), cut(row["image"]).tobytes()) for row in rows)
+
+    assert len(ours) == (6 if kind == "no metadata" else 7)
+    assert content(ours, data.to_rgb) == content(theirs, lambda image: data.fit(image, 16))
+    if kind != "no metadata":
+        assert set(ours["nothing"]) == {None}
+
+
 def test_phone_pictures_are_named_and_hidden_folders_left_alone(tmp_path):
     for name in ("good.png", ".ipynb_checkpoints/good-checkpoint.png", "__MACOSX/good.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -503,6 +626,15 @@ def test_phone_pictures_are_named_and_hidden_folders_left_alone(tmp_path):
         ("metadata.csv", b"file_name,caption\na.png,caf\xe9\n", "metadata.csv is not UTF-8"),
         ("metadata.jsonl", b'{"file_name": null}', "row 1: there is no file_name"),
         ("metadata.jsonl", b'{"file_name": "a.png", "image": 1}', "row 1: the name image"),
+        (
+            "metadata.csv",
+            b"file_name,caption\na.png,red, round\n",
+            "row 1: more cells than",
+        ),
+        ("metadata.csv", b"file_name;caption\na.png;red\n", "row 1: there is no file_name"),
+        ("metadata.jsonl", b'{"file_name": "../a.png"}', "row 1: .* lies outside"),
+        ("metadata.jsonl", b'{"file_name": "/a.png"}', "row 1: .* lies outside"),
+        ("metadata.jsonl", b'{"file_name":"a.png","n":1}\n{"file_name":"a.png","n":"x"}', "mixed"),
     ],
 )
 def test_damaged_metadata_is_named(tmp_path, name, content, message):
