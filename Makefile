@@ -12,7 +12,7 @@ nbval = --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	--nbval-sanitize-with tests/sanitize.cfg
 stopped = { echo; echo "make test: stopped at the $(1)" >&2; exit 1; }
 
-.PHONY: help lab test run gpu doctor dev clean clean-all
+.PHONY: help lab test run bench gpu doctor dev clean clean-all
 
 help:
 	@echo 'make lab                   open the course in JupyterLab'
@@ -21,7 +21,8 @@ help:
 	@echo 'make run                   execute every chapter, write it as a page to build/'
 	@echo 'make run CHAPTERS="01 02"  the same for some chapters'
 	@echo 'make test                  run everything that is tested, the chapters included'
-	@echo 'make gpu                   on a GPU: its tests, and every chapter at its GPU size'
+	@echo 'make bench                 measure our networks against diffusers, side by side'
+	@echo 'make gpu                   on a GPU: its tests, every chapter at its GPU size, bench'
 	@echo 'make dev                   for contributors: all tools, and the commit hooks'
 	@echo 'make clean                 remove what the commands wrote, keep .venv'
 	@echo 'make clean-all             the same, and .venv'
@@ -54,12 +55,17 @@ test:
 	@echo '== chapters ==' && $(tested) SDLEARN_DEVICE=cpu $(python) -m pytest $(nbval) notebooks \
 		|| $(call stopped,chapters)
 
+bench:
+	@$(ready) lab
+	@$(python) benchmarks/bench.py $(PAIRS)
+
 gpu:
 	@$(ready) test
 	@$(python) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { \
 		echo 'make gpu: torch finds no CUDA device here; `make doctor` says more.' >&2; exit 1; }
 	@$(tested) SDLEARN_DEVICE=cuda $(python) -m pytest -m gpu tests
 	@$(tested) SDLEARN_DEVICE=cuda $(python) -m sdlearn run --out build/gpu $(CHAPTERS)
+	@SDLEARN_DEVICE=cuda $(python) benchmarks/bench.py --large
 
 dev:
 	@$(ready) dev

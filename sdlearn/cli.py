@@ -86,6 +86,12 @@ def _parser():
     grade.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help=text)
     grade.add_argument("--csv", metavar="FILE", help="write a table, a row for each notebook")
     grade.add_argument("--timeout", **_TIMEOUT)
+
+    train = _add(commands, "train", _train, "train a U-Net as a JSON file says; resumes by itself")
+    train.epilog = "An example is data/training/faces.json; its README says what can stand there."
+    train.add_argument("config", metavar="CONFIG", help="the JSON file")
+    train.add_argument("--out", metavar="FOLDER", help="default: build/train/NAME of CONFIG")
+    train.add_argument("--restart", action="store_true", help="begin anew, not from a checkpoint")
     return parser
 
 
@@ -127,6 +133,13 @@ def _grade(options):
     from .grade import grade
 
     return grade(options.notebooks, options.csv, options.timeout)
+
+
+def _train(options):
+    _interrupt_on_signals()
+    from .recipe import train_recipe
+
+    return train_recipe(options.config, options.out, options.restart)
 
 
 def _interrupt_on_signals():
