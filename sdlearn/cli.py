@@ -91,6 +91,7 @@ def _parser():
     train.epilog = "An example is data/training/faces.json; its README says what can stand there."
     train.add_argument("config", metavar="CONFIG", help="the JSON file")
     train.add_argument("--out", metavar="FOLDER", help="default: build/train/NAME of CONFIG")
+    train.add_argument("--half", action="store_true", help="write the weights in float16")
     train.add_argument("--restart", action="store_true", help="begin anew, not from a checkpoint")
     return parser
 
@@ -139,7 +140,7 @@ def _train(options):
     _interrupt_on_signals()
     from .recipe import train_recipe
 
-    return train_recipe(options.config, options.out, options.restart)
+    return train_recipe(options.config, options.out, options.restart, options.half)
 
 
 def _interrupt_on_signals():

@@ -28,14 +28,14 @@ TRAIN = (*[f.name for f in fields(Settings)], "save_every")
 EMOJI = tuple(inspect.signature(load_emoji).parameters)
 
 
-def train_recipe(path, out=None, restart=False):
+def train_recipe(path, out=None, restart=False, half=False):
     """Train what the recipe `path` describes, and write it to the folder `out`.
 
     out: build/train/NAME in the clone unless given, NAME being the recipe's. There will be the
     checkpoint, the average weights in `unet/` (diffusers opens it), samples.png and training.json.
     A second call goes on where the first was stopped; restart=True begins anew.
-    Returns 0, 1 when the loss or the memory overflowed, 130 when interrupted. Raises CommandError
-    for a recipe that cannot be followed.
+    half: `unet/` in float16, half the bytes. Returns 0, 1 when the loss or the memory overflowed,
+    130 when interrupted. Raises CommandError for a recipe that cannot be followed.
     """
     recipe = read_recipe(Path(path))
     out = Path(out or course_root() / "build" / "train" / Path(path).stem)
@@ -60,7 +60,7 @@ def train_recipe(path, out=None, restart=False):
         run.say(f"`sdlearn train {path}` (with the same --out, if any) goes on from there.")
         return 130
     if run.rank == 0:
-        write_unet(run.ema, recipe["model"], x0.shape[-1], out / "unet")
+        write_unet(run.ema, recipe["model"], x0.shape[-1], out / "unet", half)
         draw(run, x0.shape, schedule, prediction, fold).save(out / "samples.png")
         write_report(run, recipe, out / "training.json")
         run.say(f"{out}: unet/, samples.png, training.json")
@@ -160,9 +160,9 @@ def check_model(model, x0):
         model(x0[:1], torch.zeros(1, dtype=torch.long))  # complains about a size it cannot halve
 
 
-def write_unet(unet, config, size, folder):
+def write_unet(unet, config, size, folder, half=False):
     """A folder that diffusers' UNet2DModel.from_pretrained opens."""
-    tensors = unet.state_dict()
+    tensors = {name: v.half() if half else v for name, v in unet.state_dict().items()}
     checkpoint.write(folder / "diffusion_pytorch_model.safetensors", tensors, {"format": "pt"})
     config = {"_class_name": "UNet2DModel", "sample_size": size, **config}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
