@@ -1,0 +1,410 @@
+"""The exercises of chapter 05, the samplers."""
+
+import math
+
+import numpy as np
+import torch
+
+from sdlearn import samplers
+from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.schedule import NoiseSchedule
+
+LEVELS = [(6.0, 2.5), (2.5, 1.5), (1.5, 0.4), (0.4, 0.0)]
+
+
+def _denoise(y, i):
+    """A stand-in for a network's guess: smooth, different in each step."""
+    return torch.tanh(y * (0.3 + 0.2 * i)) + 0.1 * i
+
+
+def _sampler_cases():
+    yield Case((_denoise, 6 * torch.randn(3, 2), list(LEVELS)),
+               "four steps down to σ = 0, with points [B, 2]")  # fmt: skip
+    yield Case((_denoise, 6 * torch.randn(2, 3, 4, 4), LEVELS[:3]),
+               "three steps that end before σ = 0, with pictures")  # fmt: skip
+    yield Case((_denoise, 3 * torch.randn(3, 2), [(3.0, 1.0)]), "there is one step")
+
+
+def _euler(step):
+    """A wrong Euler sampler: step(y, x0, σ, next σ) gives the next y."""
+
+    def answer(denoise, y, levels, generator=None):
+        for i, (sigma, sigma_next) in enumerate(levels):
+            y = step(y, denoise(y, i), sigma, sigma_next)
+        return y
+
+    return answer
+
+
+def _euler_one_step(denoise, y, levels, generator=None):
+    return samplers.euler(denoise, y, levels[:1])
+
+
+def _euler_first_guess(denoise, y, levels, generator=None):
+    return samplers.euler(lambda y, i: denoise(y, 0), y, levels)
+
+
+def _euler_frozen_guess(denoise, y, levels, generator=None):
+    x0 = denoise(y, 0)
+    return samplers.euler(lambda y, i: x0, y, levels)
+
+
+def _euler_off_by_one(denoise, y, levels, generator=None):
+    return samplers.euler(lambda y, i: denoise(y, i + 1), y, levels)
+
+
+EULER = Exercise(
+    "samplers.euler",
+    reference=samplers.euler,
+    cases=_sampler_cases,
+    hints=[
+        "Two lines in the loop: the slope at (y, σ), then a step along it.",
+        "The slope is (y - denoise(y, i)) / sigma: what is left when the guess is taken away, per "
+        "unit of σ.",
+        "y = y + (sigma_next - sigma) * slope. The difference is negative: the noise shrinks. "
+        "After the loop, return y.",
+    ],
+    mistakes=[
+        Mistake(
+            "The slope points the wrong way: it is y minus the guess, divided by σ, not the guess "
+            "minus y.",
+            _euler(lambda y, x0, s, n: y + (n - s) * (x0 - y) / s),
+        ),
+        Mistake(
+            "The step goes by the next σ; it has to go by the difference, sigma_next - sigma.",
+            _euler(lambda y, x0, s, n: y + n * (y - x0) / s),
+        ),
+        Mistake(
+            "The step goes by minus the whole of σ, which is all the way to the guess: go by "
+            "sigma_next - sigma.",
+            _euler(lambda y, x0, s, n: x0),
+        ),
+        Mistake(
+            "The slope is not divided by σ: y minus the guess is noise of size σ, and the slope is "
+            "the noise alone.",
+            _euler(lambda y, x0, s, n: y + (n - s) * (y - x0)),
+        ),
+        Mistake(
+            "The slope is divided by the next σ; it is measured where y stands, at σ.",
+            _euler(lambda y, x0, s, n: y + (n - s) * (y - x0) / n),
+        ),
+        Mistake(
+            "The step starts from the guess; it has to start from y.",
+            _euler(lambda y, x0, s, n: x0 + (n - s) * (y - x0) / s),
+        ),
+        Mistake(
+            "The guess itself is taken for the slope; the slope is (y - guess) / σ.",
+            _euler(lambda y, x0, s, n: y + (n - s) * x0),
+        ),
+        Mistake(
+            "That is DDPM's share: the noise shrinks by (σ_next/σ)², and none comes back. Euler's "
+            "step goes by sigma_next - sigma.",
+            _euler(lambda y, x0, s, n: x0 + (n / s) ** 2 * (y - x0)),
+        ),
+        Mistake(
+            "The noise is drawn anew. Euler's noise is the one that is in y already.",
+            _euler(lambda y, x0, s, n: x0 + n * torch.randn_like(y)),
+        ),
+        Mistake(
+            "Only the first step is done: the return belongs after the loop, not in it.",
+            _euler_one_step,
+        ),
+        Mistake(
+            "The guess is asked for once, before the loop. Ask again in every step: denoise(y, i).",
+            _euler_frozen_guess,
+        ),
+        Mistake(
+            "denoise is always told that this is step 0: hand it i, or the network is told the "
+            "wrong noise level.",
+            _euler_first_guess,
+        ),
+        Mistake(
+            "denoise is told i + 1; y is still at the level of step i.",
+            _euler_off_by_one,
+        ),
+    ],
+)
+
+
+def _dpmpp(middle=None, ratio=None, keep=None, last=False, step=None, measure=None):
+    """A wrong dpmpp_2m, by the part that is wrong.
+
+    middle(x0, before, r): where the guess is heading, r = h / h_before. ratio(h, h_before).
+    keep(x0, middle, before): what is remembered. last: carry on in the last step too.
+    step(y, middle, σ, next σ). measure(σ, next σ): h.
+    """
+    middle = middle or (lambda x0, before, r: x0 + r / 2 * (x0 - before))
+    ratio = ratio or (lambda h, h_before: h / h_before)
+    keep = keep or (lambda x0, middle, before: x0)
+    step = step or (lambda y, middle, s, n: middle + n / s * (y - middle))
+    measure = measure or (lambda s, n: math.log(s / n) if n > 0 else math.inf)
+
+    def answer(denoise, y, levels, generator=None):
+        h_before, before = 0, None
+        for i, (sigma, sigma_next) in enumerate(levels):
+            x0, h = denoise(y, i), measure(sigma, sigma_next)
+            ahead = x0
+            if before is not None and (last or sigma_next > 0):
+                ahead = middle(x0, before, ratio(h, h_before))
+            y = step(y, ahead, sigma, sigma_next)
+            h_before, before = h, keep(x0, ahead, before)
+        return y
+
+    return answer
+
+
+DPMPP_2M = Exercise(
+    "samplers.dpmpp_2m",
+    reference=samplers.dpmpp_2m,
+    cases=_sampler_cases,
+    hints=[
+        "In the first step and in the last: middle = x0. In between: x0 and half of what it is "
+        "going to move in this step.",
+        "In the step before, of length h_before, the guess moved by x0 - x0_before. In this one, "
+        "of length h, it will move h / h_before times as far.",
+        "middle = x0 + h / (2 * h_before) * (x0 - x0_before), if h_before > 0 and h < math.inf. "
+        "Then y = middle + sigma_next / sigma * (y - middle), and "
+        "h_before, x0_before = h, x0.",
+    ],
+    mistakes=[
+        Mistake(
+            "The guess is never carried on, so this is DDIM. Is middle used in the step, and are "
+            "h_before and x0_before set at the end of each one?",
+            samplers.euler,
+        ),
+        Mistake(
+            "The guess is carried back to where it was: the change is x0 - x0_before.",
+            _dpmpp(lambda x0, before, r: x0 - r / 2 * (x0 - before)),
+        ),
+        Mistake(
+            "The guess is carried to the end of the step; half-way is right, the mean over the "
+            "step: the 2 in h / (2 * h_before).",
+            _dpmpp(lambda x0, before, r: x0 + r * (x0 - before)),
+        ),
+        Mistake(
+            "The ratio is upside down: this step's h above, the one before below.",
+            _dpmpp(ratio=lambda h, h_before: h_before / h if h else 0),
+        ),
+        Mistake(
+            "The ratio of the two step lengths, h / h_before, is missing: they are not equally "
+            "long.",
+            _dpmpp(ratio=lambda h, h_before: 1),
+        ),
+        Mistake(
+            "h is measured in σ; over log σ the guess moves nearly in a line: h is "
+            "log(sigma / sigma_next).",
+            _dpmpp(measure=lambda s, n: s - n),
+        ),
+        Mistake(
+            "The middle is remembered for the next step; remember the guess itself, "
+            "x0_before = x0.",
+            _dpmpp(keep=lambda x0, middle, before: middle),
+        ),
+        Mistake(
+            "x0_before is the guess of the very first step for ever: set it in each step.",
+            _dpmpp(keep=lambda x0, middle, before: x0 if before is None else before),
+        ),
+        Mistake(
+            "The last step, to σ = 0, carries the guess on as well. Its h is infinite, which makes "
+            "NaN: take middle = x0 there.",
+            _dpmpp(last=True),
+        ),
+        Mistake(
+            "The step keeps σ_next/σ of the whole of y; it should be of what lies beyond the "
+            "middle, y - middle.",
+            _dpmpp(step=lambda y, middle, s, n: middle + n / s * y),
+        ),
+        Mistake(
+            "The step starts from y; it should start from the middle: "
+            "middle + sigma_next / sigma * (y - middle).",
+            _dpmpp(step=lambda y, middle, s, n: y + n / s * (y - middle)),
+        ),
+        Mistake(
+            "The two are mixed up: the share σ_next/σ is what is left of y, the rest is the "
+            "middle's. Yours is the other way round.",
+            _dpmpp(step=lambda y, middle, s, n: y + n / s * (middle - y)),
+        ),
+    ],
+)
+
+
+def _timestep_cases():
+    plan = NoiseSchedule.linear
+    for spacing in samplers.SPACINGS:
+        yield Case((plan(1000), 10, spacing), f"{spacing}, 10 of 1000")
+        yield Case((plan(1000), 30, spacing), f"{spacing}, 30 of 1000, which do not divide it")
+    yield Case((plan(100), 5, "leading", 0), "leading, 5 of 100, with offset 0")
+    yield Case((plan(100), 8, "trailing", 3), "trailing, 8 of 100, with an offset of 3")
+
+
+def _visits(leading=None, trailing=None, linspace=None, after=None):
+    """A wrong timesteps: functions of T, steps and offset that give numpy arrays, falling."""
+
+    def answer(schedule, steps, spacing="leading", offset=1):
+        T = len(schedule)
+        t = samplers.timesteps(T, steps, spacing, offset).numpy()
+        wrong = {"leading": leading, "trailing": trailing, "linspace": linspace}[spacing]
+        t = wrong(T, steps, offset) if wrong else t
+        t = after(t, offset, spacing) if after else t
+        return torch.from_numpy(np.array(t).astype(np.int64))
+
+    return answer
+
+
+def _leading_only(schedule, steps, spacing="leading", offset=1):
+    return samplers.timesteps(schedule, steps, "leading", offset)
+
+
+def _exchanged(schedule, steps, spacing="leading", offset=1):
+    other = {"leading": "trailing", "trailing": "leading"}.get(spacing, spacing)
+    return samplers.timesteps(schedule, steps, other, offset)
+
+
+TIMESTEPS = Exercise(
+    "samplers.timesteps",
+    reference=samplers.timesteps,
+    cases=_timestep_cases,
+    hints=[
+        "leading: torch.arange(steps) times the whole stride T // steps, plus the offset, then "
+        "turned round with .flip(0).",
+        "trailing: from T down in strides of T / steps, which may be broken: "
+        "T - torch.arange(steps) * T / steps; round, then take 1 off.",
+        "linspace: torch.linspace(0, T - 1, steps), rounded, turned round. All three end with "
+        ".long().",
+    ],
+    mistakes=[
+        Mistake(
+            "They are in rising order. The way goes down from noise: the highest timestep comes "
+            "first, .flip(0).",
+            _visits(after=lambda t, offset, spacing: t[::-1]),
+        ),
+        Mistake(
+            "leading: the offset is not added.",
+            _visits(leading=lambda T, n, o: np.arange(n)[::-1] * (T // n)),
+        ),
+        Mistake(
+            "leading: the offset is taken off; it is added.",
+            _visits(leading=lambda T, n, o: np.arange(n)[::-1] * (T // n) - o),
+        ),
+        Mistake(
+            "leading: the stride is broken, T / steps, and rounded at the end. Here it is whole: "
+            "T // steps.",
+            _visits(leading=lambda T, n, o: (np.arange(n)[::-1] * (T / n)).round() + o),
+        ),
+        Mistake(
+            "trailing: it begins at T, but the last timestep is T - 1: take 1 off.",
+            _visits(trailing=lambda T, n, o: np.arange(T, 0, -T / n)[:n].round()),
+        ),
+        Mistake(
+            "trailing: the stride is whole, T // steps. Here it is T / steps, so that the way "
+            "always reaches down to the end.",
+            _visits(trailing=lambda T, n, o: T - 1 - np.arange(n) * (T // n)),
+        ),
+        Mistake(
+            "trailing: the fractions are cut off; round them.",
+            _visits(trailing=lambda T, n, o: np.floor(T - np.arange(n) * T / n) - 1),
+        ),
+        Mistake(
+            "linspace: the fractions are cut off; round them before .long().",
+            _visits(linspace=lambda T, n, o: np.floor(np.linspace(0, T - 1, n)[::-1])),
+        ),
+        Mistake(
+            "linspace: it reaches from 0 to T, but the last timestep is T - 1.",
+            _visits(linspace=lambda T, n, o: np.linspace(0, T, n)[::-1].round()),
+        ),
+        Mistake(
+            "linspace: one end is left out. It takes both, 0 and T - 1.",
+            _visits(linspace=lambda T, n, o: np.linspace(T - 1, 0, n, endpoint=False).round()),
+        ),
+        Mistake(
+            "The offset belongs to leading alone; you add it always.",
+            _visits(after=lambda t, o, spacing: t if spacing == "leading" else t + o),
+        ),
+        Mistake(
+            "Every spacing gives the same in yours: look at `spacing`, there are three cases.",
+            _leading_only,
+        ),
+        Mistake(
+            "leading and trailing are exchanged: leading counts up from the offset, trailing down "
+            "from T - 1.",
+            _exchanged,
+        ),
+    ],
+)
+
+
+def _karras_cases():
+    yield Case((0.03, 14.6, 8), "8 levels, ρ = 7")
+    yield Case((0.002, 80.0, 5, 3), "5 levels, ρ = 3")
+    yield Case((0.1, 10.0, 2), "2 levels: both ends")
+
+
+def _run_karras(answer, sigma_min, sigma_max, steps, rho=None):
+    """Calls an answer; an array, a list or a tensor of any precision will do."""
+    args = (sigma_min, sigma_max, steps)
+    value = answer(*args) if rho is None else answer(*args, rho)
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.astype(np.float64))
+    return value.double() if isinstance(value, torch.Tensor) else value
+
+
+def _karras(wrong):
+    """A wrong karras_sigmas: a function of σ_min, σ_max, the way u from 0 to 1, and ρ."""
+    return lambda low, high, steps, rho=7: wrong(low, high, np.linspace(0, 1, steps), rho)
+
+
+KARRAS = Exercise(
+    "samplers.karras_sigmas",
+    reference=samplers.karras_sigmas,
+    cases=_karras_cases,
+    run=_run_karras,
+    hints=[
+        "Three steps: the ρ-th root of both ends, a straight line between them, the ρ-th power.",
+        "The ρ-th root is ** (1 / rho). The line starts at the high end: "
+        "high + np.linspace(0, 1, steps) * (low - high).",
+        "return (high + np.linspace(0, 1, steps) * (low - high)) ** rho, with high = "
+        "sigma_max ** (1 / rho) and low = sigma_min ** (1 / rho).",
+    ],
+    mistakes=[
+        Mistake(
+            "These are still the roots: raise the line to the power ρ at the end.",
+            _karras(lambda a, b, u, r: b ** (1 / r) + u * (a ** (1 / r) - b ** (1 / r))),
+        ),
+        Mistake(
+            "They rise. Sampling begins at σ_max: the highest level comes first.",
+            _karras(lambda a, b, u, r: (a ** (1 / r) + u * (b ** (1 / r) - a ** (1 / r))) ** r),
+        ),
+        Mistake(
+            "This is a straight line in σ itself. Take the ρ-th roots of both ends first.",
+            _karras(lambda a, b, u, r: b + u * (a - b)),
+        ),
+        Mistake(
+            "This is a straight line in log σ. That is close to a very large ρ; here it is the "
+            "ρ-th root in place of the logarithm.",
+            _karras(lambda a, b, u, r: b * (a / b) ** u),
+        ),
+        Mistake(
+            "Root and power are exchanged: first ** (1 / rho), at the end ** rho.",
+            _karras(lambda a, b, u, r: (b**r + u * (a**r - b**r)) ** (1 / r)),
+        ),
+        Mistake(
+            "ρ is always 7 in yours: use `rho`.",
+            lambda a, b, steps, rho=7: samplers.karras_sigmas(a, b, steps),
+        ),
+        Mistake(
+            "σ_min is not reached: both ends belong to the levels, np.linspace(0, 1, steps).",
+            lambda a, b, steps, rho=7: samplers.karras_sigmas(a, b, steps + 1, rho)[:-1],
+        ),
+        Mistake(
+            "There is one level more than asked for. The 0 at the end is not one of them: "
+            "`levels` gets it elsewhere.",
+            lambda a, b, steps, rho=7: np.append(samplers.karras_sigmas(a, b, steps, rho), 0.0),
+        ),
+        Mistake(
+            "Squares come in between: these are variances σ², the levels are σ.",
+            lambda a, b, steps, rho=7: samplers.karras_sigmas(a, b, steps, rho) ** 2,
+        ),
+    ],
+)
+
+EXERCISES = [EULER, DPMPP_2M, TIMESTEPS, KARRAS]
