@@ -11,6 +11,7 @@ def _shape_cases():
     yield Case((512, 512, 8, 4), "the picture is square")
     yield Case((64, 96, 4, 4), "the picture is wider than high")
     yield Case((1024, 768, 8, 16), "the picture is higher than wide")
+    yield Case((64, 64, 4, 5), "the factor is not whole")
 
 
 def _shape(shape=None, factor=None):
@@ -28,7 +29,7 @@ LATENT_SHAPE = Exercise(
     "start.latent_shape",
     reference=ideal.latent_shape,
     cases=_shape_cases,
-    returns=("the shape", "the factor"),
+    returns=("shape", "factor"),
     hints=[
         "Height and width both shrink by downscale. The channels are what they are told to be.",
         "Count the numbers: a picture has 3 · height · width, the latents have the product of "
@@ -59,6 +60,14 @@ LATENT_SHAPE = Exercise(
             _shape(factor=lambda h, w, d, c: d * d / c),
         ),
         Mistake(
+            "The factor is cut off to a whole number: divide with / there, not with //.",
+            _shape(factor=lambda h, w, d, c: 3 * h * w // (c * (h // d) * (w // d))),
+        ),
+        Mistake(
+            "The factor is rounded. It need not be whole: leave it as it is.",
+            _shape(factor=lambda h, w, d, c: float(round(3 * d * d / c))),
+        ),
+        Mistake(
             "The factor is upside down: it says how many times fewer numbers the latents are, so "
             "the picture's count is divided by theirs.",
             _shape(factor=lambda h, w, d, c: c / (3 * d * d)),
@@ -73,6 +82,8 @@ def _weights_cases():
     yield Case((x_t.clone(), 0.36, x0s.clone(), 0.0), "much noise")
     yield Case((0.9 * x_t, 0.8, x0s.clone(), 0.0), "less noise")
     yield Case((x_t.clone(), 0.2, x0s.clone(), torch.randn(3, 5)), "a prior is given")
+    x0s, x_t = torch.randn(4, 5, 16, 16), torch.randn(2, 5, 16, 16)
+    yield Case((x_t, 0.36, x0s, 0.0), "the pictures are as large as our latents")
 
 
 def _weights(scale=None, score=None, prior=1.0, dim=1):
@@ -94,6 +105,11 @@ def _prior_added_last(x_t, alpha_bar, x0s, log_prior=0.0):
 def _no_softmax(x_t, alpha_bar, x0s, log_prior=0.0):
     distance = torch.cdist(x_t.flatten(1), alpha_bar**0.5 * x0s.flatten(1))
     return (log_prior - distance**2 / (2 * (1 - alpha_bar))).exp()
+
+
+def _by_hand(x_t, alpha_bar, x0s, log_prior=0.0):
+    weights = _no_softmax(x_t, alpha_bar, x0s, log_prior)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def _no_exponential(x_t, alpha_bar, x0s, log_prior=0.0):
@@ -173,6 +189,11 @@ IDEAL_WEIGHTS = Exercise(
         ),
         Mistake(
             "The weights do not add up to 1: exp alone is not enough, take a softmax.", _no_softmax
+        ),
+        Mistake(
+            "With pictures of real size every exp() is 0, and 0/0 is NaN: use .softmax(dim=1), "
+            "which guards against that.",
+            _by_hand,
         ),
         Mistake("These are the scores: the softmax over dim=1 is missing.", _no_exponential),
         Mistake(
