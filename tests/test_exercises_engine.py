@@ -1039,15 +1039,17 @@ def test_total_time_is_limited(told, monkeypatch):
 
 
 def test_interrupt_of_the_user_gets_through():
-    started = threading.Event()
+    started, turns = threading.Event(), []
 
     def q_sample(x0, t, schedule, noise):
         started.set()
         while True:
-            pass
+            turns.append(None)
+            time.sleep(0.001)
 
     def interrupt():
         started.wait(30)
+        time.sleep(0.2)  # so that it finds the checker waiting
         _thread.interrupt_main()
 
     before = len(answers_running())
@@ -1056,6 +1058,9 @@ def test_interrupt_of_the_user_gets_through():
     with pytest.raises(KeyboardInterrupt):
         engine.check(slow, q_sample)
     assert len(answers_running()) == before
+    number = len(turns)
+    time.sleep(0.1)
+    assert len(turns) == number  # whatever Python says of the thread: it has stopped
 
 
 def test_random_state_of_the_notebook_is_kept(told):

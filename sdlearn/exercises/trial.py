@@ -153,7 +153,7 @@ def limited(function, seconds, answer, inputs=None):
     Raises Trouble with a message for the student if it raises or takes too long. KeyboardInterrupt
     gets through: this thread only waits, in small steps, because Windows cannot break a long wait.
     """
-    result = {}
+    result, done = {}, threading.Event()
     # Threads begin with torch's settings at their defaults; the answer must see the notebook's.
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     device = torch.get_default_device()
@@ -165,16 +165,18 @@ def limited(function, seconds, answer, inputs=None):
                 result["value"] = function()
         except BaseException as error:
             result["error"] = error
+        finally:
+            done.set()
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), daemon=True)
     end = time.monotonic() + seconds
     try:
         thread.start()
-        while thread.is_alive() and time.monotonic() < end:
-            thread.join(0.05)
+        while not done.wait(0.05) and time.monotonic() < end:
+            pass
     finally:
-        ended = _stop(thread)
+        ended = _stop(thread, done)
     if "value" in result:
         return result["value"]
     if isinstance(result.get("error", Stopped()), Stopped):
@@ -186,15 +188,18 @@ def limited(function, seconds, answer, inputs=None):
     return _raised(result["error"], answer, inputs or {})
 
 
-def _stop(thread):
-    """Raise Stopped inside a thread until it ends, for a second at most. True if it ended."""
+def _stop(thread, done):
+    """Raise Stopped inside a thread until it is done, for a second at most. True if it is.
+
+    Python 3.11 takes a thread for ended if its join() is interrupted (bpo-45274): hence the event.
+    """
     for _ in range(20):
-        if not thread.is_alive():
+        if done.is_set() or thread.ident is None:
             return True
         target = ctypes.c_ulong(thread.ident)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Stopped))
-        thread.join(0.05)
-    return not thread.is_alive()
+        done.wait(0.05)
+    return done.is_set()
 
 
 def _raised(error, answer, inputs):
