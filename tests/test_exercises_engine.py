@@ -19,7 +19,7 @@ import sdlearn.exercises
 from sdlearn import diffusion
 from sdlearn.exercises import bank, board, compare, engine, exercise, hint, progress, results
 from sdlearn.exercises import solution as show_solution
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 from sdlearn.exercises.trial import limited
 from sdlearn.schedule import NoiseSchedule, extract
 
@@ -95,16 +95,14 @@ EXERCISES = [
         diffusion.q_sample,
         q_cases,
         ["Two numbers.", "Their squares add up to 1.", "√ᾱ and √(1-ᾱ)."],
-        [
-            Mistake(
-                "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ).",
-                lambda x0, t, s, n: alpha_bar(s, t, x0).sqrt() * x0 + (1 - alpha_bar(s, t, x0)) * n,
+        {
+            "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ).": lambda x0, t, s, n: (
+                alpha_bar(s, t, x0).sqrt() * x0 + (1 - alpha_bar(s, t, x0)) * n
             ),
-            Mistake(
-                "One t is used for all pictures.",
-                lambda x0, t, s, n: diffusion.q_sample(x0, t[:1].expand(len(x0)), s, n),
+            "One t is used for all pictures.": lambda x0, t, s, n: diffusion.q_sample(
+                x0, t[:1].expand(len(x0)), s, n
             ),
-        ],
+        },
         seconds=1.0,
     ),
     Exercise(
@@ -112,33 +110,32 @@ EXERCISES = [
         diffusion.q_posterior,
         posterior_cases,
         ["One.", "Two."],
-        [
-            Mistake(
-                "The variance is β_t; it should be β̃_t.",
-                lambda x0, x_t, t, s: (
-                    diffusion.q_posterior(x0, x_t, t, s)[0],
-                    extract(s.betas, t, x0),
-                ),
-            )
-        ],
+        {
+            "The variance is β_t; it should be β̃_t.": lambda x0, x_t, t, s: (
+                diffusion.q_posterior(x0, x_t, t, s)[0],
+                extract(s.betas, t, x0),
+            ),
+        },
         returns=("mean", "variance"),
     ),
-    Exercise("demo.draw", draw, draw_cases, ["One.", "Two."], []),
+    Exercise("demo.draw", draw, draw_cases, ["One.", "Two."], {}),
     Exercise(
         "demo.Scale",
         Scale,
         lambda: [Case((f, torch.randn(2, 3)), f"factor {f}") for f in (2.0, 3.0)],
         ["One.", "Two."],
-        [Mistake("It divides.", lambda factor: Scale(1 / factor))],
+        {
+            "It divides.": lambda factor: Scale(1 / factor),
+        },
         run=lambda answer, factor, x: answer(factor)(x),
     ),
-    Exercise("demo.loss", loss, loss_cases, ["One.", "Two."], []),
+    Exercise("demo.loss", loss, loss_cases, ["One.", "Two."], {}),
     Exercise(
         "demo.average",
         average,
         lambda: [Case((torch.randn(4), torch.randn(4), d), f"decay {d}") for d in (0.5, 0.9)],
         ["One.", "Two."],
-        [],
+        {},
         run=run_average,
         changes=("weights",),
     ),
@@ -147,7 +144,7 @@ EXERCISES = [
         latent_size,
         lambda: [Case((n,), f"height {n}") for n in (64, 512, 768)],
         ["One.", "Two."],
-        [],
+        {},
     ),
 ]
 
@@ -666,7 +663,7 @@ def test_whole_numbers_must_be_exact(told, monkeypatch):
     kinds = {"int": int, "tensor": lambda n: torch.tensor([1, n]), "list": lambda n: [n, n]}
     cases = [Case((859_520_964 + i, kind), name) for i, (name, kind) in enumerate(kinds.items())]
     for case in cases:
-        one = Exercise("demo.n", count, lambda case=case: [case], ["One.", "Two."], [])
+        one = Exercise("demo.n", count, lambda case=case: [case], ["One.", "Two."], {})
         monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
         sys.modules.pop("sdlearn.exercises.ch90", None)
         out, _ = told("demo.n", lambda n, kind: count(n + 10, kind))
@@ -679,7 +676,7 @@ def test_a_tuple_of_sizes_is_no_batch(told, monkeypatch):
         return 3, height // downscale, height // downscale
 
     cases = lambda: [Case((n, 4), f"height {n}") for n in (64, 96)]  # noqa: E731
-    one = Exercise("demo.shape", shape, cases, [], [])
+    one = Exercise("demo.shape", shape, cases, [], {})
     monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
     out, _ = told("demo.shape", lambda height, downscale: (3, height, height))
     assert "not right yet" in out and "picture" not in out
@@ -690,7 +687,7 @@ def test_one_constant_answer_tells_nothing(told, monkeypatch):
         return (offset - level * x).softmax(dim=1)
 
     cases = lambda: [Case((torch.randn(2, 4), level, 0.0), f"{level}") for level in (0.5, 2.0)]  # noqa: E731
-    one = Exercise("demo.weights", weights, cases, [], [])
+    one = Exercise("demo.weights", weights, cases, [], {})
     monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
     # With level and offset exchanged, or with x at 0, all weights are the same: no evidence.
     out, _ = told("demo.weights", lambda x, level, offset: (-offset * level * x).softmax(dim=1))
@@ -784,7 +781,7 @@ def test_shape_advice_only_where_a_batch_meets_pictures(told, monkeypatch):
     def cases():
         yield Case((torch.randn(3, 2, 2, 2), torch.randn(5, 2, 2, 2)), "one")
 
-    one = Exercise("demo.distances", distances, cases, [], [])
+    one = Exercise("demo.distances", distances, cases, [], {})
     monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
     for answer in (
         lambda x, known: torch.cdist(x, known),
@@ -802,7 +799,7 @@ def test_shape_advice_fits_the_batch(told, monkeypatch):
         schedule = NoiseSchedule.linear(100)
         yield Case((torch.randn(3, 2), torch.tensor([1, 2, 3]), schedule, torch.randn(3, 2)), "one")
 
-    one = Exercise("demo.q_sample", diffusion.q_sample, cases, [], [])
+    one = Exercise("demo.q_sample", diffusion.q_sample, cases, [], {})
     monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
 
     def q_sample(x0, t, schedule, noise):
@@ -975,7 +972,7 @@ def test_damage_inside_lists_and_dicts(monkeypatch, told):
 
     cases = lambda: [Case(([torch.ones(2), torch.ones(2)], {"bias": torch.ones(1)}), "one")]  # noqa: E731
     monkeypatch.setitem(
-        vars(sys.modules[__name__]), "EXERCISES", [Exercise("demo.total", total, cases, [], [])]
+        vars(sys.modules[__name__]), "EXERCISES", [Exercise("demo.total", total, cases, [], {})]
     )
 
     def answer(parts, extra):
@@ -1028,7 +1025,7 @@ def test_endless_prints_do_not_fill_the_memory(told):
 
 
 def test_total_time_is_limited(told, monkeypatch):
-    slow = Exercise("demo.q_sample", diffusion.q_sample, q_cases, [], [], seconds=5, total=0.3)
+    slow = Exercise("demo.q_sample", diffusion.q_sample, q_cases, [], {}, seconds=5, total=0.3)
     monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [slow])
 
     def q_sample(x0, t, schedule, noise):
@@ -1054,7 +1051,7 @@ def test_interrupt_of_the_user_gets_through():
 
     before = len(answers_running())
     threading.Thread(target=interrupt).start()
-    slow = Exercise("demo.q_sample", diffusion.q_sample, q_cases, [], [], seconds=60, total=60)
+    slow = Exercise("demo.q_sample", diffusion.q_sample, q_cases, [], {}, seconds=60, total=60)
     with pytest.raises(KeyboardInterrupt):
         engine.check(slow, q_sample)
     assert len(answers_running()) == before
@@ -1090,7 +1087,7 @@ def test_answers_see_the_same_seed_as_the_reference(told, monkeypatch):
     def timesteps(x):
         return torch.randint(10, (len(x),)) + int(np.random.rand() * 10) + random.randrange(10)
 
-    one = Exercise("demo.t", timesteps, lambda: [Case((torch.ones(9),), "one")], [], [])
+    one = Exercise("demo.t", timesteps, lambda: [Case((torch.ones(9),), "one")], [], {})
     monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
     assert "✓" in told("demo.t", lambda x: timesteps(x))[0]
 
@@ -1320,7 +1317,7 @@ def test_characters_that_a_console_lacks(monkeypatch):
 KERNEL_BANK = """
 import torch
 from sdlearn import diffusion
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 from sdlearn.exercises.trial import limited
 from sdlearn.schedule import NoiseSchedule
 
@@ -1328,7 +1325,7 @@ def cases():
     x0 = torch.randn(2, 3, 4, 4)
     yield Case((x0, torch.tensor([3, 9]), NoiseSchedule.linear(10), torch.randn_like(x0)), "two")
 
-EXERCISES = [Exercise("kernel.q_sample", diffusion.q_sample, cases, ["One.", "Two."], [])]
+EXERCISES = [Exercise("kernel.q_sample", diffusion.q_sample, cases, ["One.", "Two."], {})]
 """
 
 CELLS = [

@@ -12,7 +12,7 @@ The chapters' exercises are in the banks, `sdlearn/exercises/chNN.py`: modules w
 `EXERCISES`, found by their file name. How to write one:
 
     from sdlearn import diffusion
-    from sdlearn.exercises.bank import Case, Exercise, Mistake
+    from sdlearn.exercises.bank import Case, Exercise
 
     def _cases():                       # called anew for each run: always fresh tensors,
         x0 = torch.randn(2, 3, 4, 4)    # random ones the same each time (it is seeded)
@@ -26,12 +26,9 @@ The chapters' exercises are in the banks, `sdlearn/exercises/chNN.py`: modules w
             reference=diffusion.q_sample,               # the package's own, never a copy
             cases=_cases,
             hints=["Which two numbers multiply x0 and the noise?", "Their squares add up to 1."],
-            mistakes=[                                  # five or more
-                Mistake(
-                    "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ).",
-                    lambda x0, t, schedule, noise: ...,
-                ),
-            ],
+            mistakes={                                  # five or more, each with what to tell
+                "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ).": lambda x0, t, s, noise: ...,
+            },
         ),
     ]
 

@@ -20,20 +20,13 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A mistake that students make: what to tell them, and the answer that makes it."""
-
-    sentence: str
-    answer: Callable
-
-
-@dataclass(frozen=True)
 class Exercise:
     """One exercise.
 
     name: "topic.function". reference: the package's own function or class. cases: called for every
     run, gives Cases with fresh arguments, torch.Generators included (random numbers are seeded).
-    hints: weakest first. returns: names of the values when the answer is a tuple.
+    hints: weakest first. mistakes: what to tell the student → an answer that makes that mistake.
+    returns: names of the values when the answer is a tuple.
     atol, rtol: what passes as rounding. seconds: limit for one call; total: for the whole check.
     run: how to call an answer, run(answer, *args); for classes and the like.
     changes: names of arguments that the answer may change in place.
@@ -43,7 +36,7 @@ class Exercise:
     reference: Callable
     cases: Callable
     hints: list
-    mistakes: list
+    mistakes: dict
     returns: tuple = ()
     atol: float = 1e-5
     rtol: float = 1e-4

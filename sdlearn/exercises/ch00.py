@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from sdlearn import ideal
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 
 
 def _shape_cases():
@@ -37,42 +37,32 @@ LATENT_SHAPE = Exercise(
         "shape = (channels, height // downscale, width // downscale); the factor is "
         "3 * height * width divided by the product of these three.",
     ],
-    mistakes=[
-        Mistake(
-            "Height and width are swapped: PyTorch's order is channels, height, width.",
-            _shape(shape=lambda h, w, d, c: (c, w // d, h // d)),
+    mistakes={
+        "Height and width are swapped: PyTorch's order is channels, height, width.": _shape(
+            shape=lambda h, w, d, c: (c, w // d, h // d)
         ),
-        Mistake(
-            "The channels stand last: PyTorch's order is channels, height, width.",
-            _shape(shape=lambda h, w, d, c: (h // d, w // d, c)),
+        "The channels stand last: PyTorch's order is channels, height, width.": _shape(
+            shape=lambda h, w, d, c: (h // d, w // d, c)
         ),
-        Mistake(
-            "Only one of the sides is shrunk: downscale applies to height and to width.",
-            _shape(shape=lambda h, w, d, c: (c, h // d, w)),
+        "Only one of the sides is shrunk: downscale applies to height and to width.": _shape(
+            shape=lambda h, w, d, c: (c, h // d, w)
         ),
-        Mistake(
-            "The factor counts places only. A pixel holds 3 numbers and a latent place holds "
-            "`channels`: count numbers.",
-            _shape(factor=lambda h, w, d, c: float(d * d)),
+        "The factor counts places only. A pixel holds 3 numbers and a latent place holds "
+        "`channels`: count numbers.": _shape(factor=lambda h, w, d, c: float(d * d)),
+        "The factor leaves out that each pixel holds 3 numbers, one for each colour.": _shape(
+            factor=lambda h, w, d, c: d * d / c
         ),
-        Mistake(
-            "The factor leaves out that each pixel holds 3 numbers, one for each colour.",
-            _shape(factor=lambda h, w, d, c: d * d / c),
+        "The factor is cut off to a whole number: divide with / there, not with //.": _shape(
+            factor=lambda h, w, d, c: 3 * h * w // (c * (h // d) * (w // d))
         ),
-        Mistake(
-            "The factor is cut off to a whole number: divide with / there, not with //.",
-            _shape(factor=lambda h, w, d, c: 3 * h * w // (c * (h // d) * (w // d))),
+        "The factor is rounded. It need not be whole: leave it as it is.": _shape(
+            factor=lambda h, w, d, c: float(round(3 * d * d / c))
         ),
-        Mistake(
-            "The factor is rounded. It need not be whole: leave it as it is.",
-            _shape(factor=lambda h, w, d, c: float(round(3 * d * d / c))),
+        "The factor is upside down: it says how many times fewer numbers the latents are, so "
+        "the picture's count is divided by theirs.": _shape(
+            factor=lambda h, w, d, c: c / (3 * d * d)
         ),
-        Mistake(
-            "The factor is upside down: it says how many times fewer numbers the latents are, so "
-            "the picture's count is divided by theirs.",
-            _shape(factor=lambda h, w, d, c: c / (3 * d * d)),
-        ),
-    ],
+    },
 )
 
 
@@ -135,73 +125,42 @@ IDEAL_WEIGHTS = Exercise(
         "centres = alpha_bar**0.5 * x0s.flatten(1), then cdist, then "
         "(log_prior - distance**2 / (2 * (1 - alpha_bar))).softmax(dim=1).",
     ],
-    mistakes=[
-        Mistake(
-            "The sign is wrong: far pictures get the largest weight. The score is minus the "
-            "squared distance.",
-            _weights(score=lambda d, a: d**2 / (2 * (1 - a))),
+    mistakes={
+        "The sign is wrong: far pictures get the largest weight. The score is minus the "
+        "squared distance.": _weights(score=lambda d, a: d**2 / (2 * (1 - a))),
+        "x0 is not faded: a picture lies under "
+        "the noise as √ᾱ·x0, so measure from there.": _weights(scale=lambda a: 1.0),
+        "x0 is faded by ᾱ; it should be √ᾱ: ᾱ is a share of the variance.": _weights(
+            scale=lambda a: a
         ),
-        Mistake(
-            "x0 is not faded: a picture lies under the noise as √ᾱ·x0, so measure from there.",
-            _weights(scale=lambda a: 1.0),
+        "The 2 is missing: a Gaussian's exponent is -distance²/(2·variance).": _weights(
+            score=lambda d, a: -(d**2) / (1 - a)
         ),
-        Mistake(
-            "x0 is faded by ᾱ; it should be √ᾱ: ᾱ is a share of the variance.",
-            _weights(scale=lambda a: a),
+        "Brackets are missing: / 2 * (1 - alpha_bar) divides by 2 and then multiplies. Write "
+        "/ (2 * (1 - alpha_bar)).": _weights(score=lambda d, a: -(d**2) / 2 * (1 - a)),
+        "The distance is not squared: a Gaussian's exponent is -distance²/(2·variance).": _weights(
+            score=lambda d, a: -d / (2 * (1 - a))
         ),
-        Mistake(
-            "The 2 is missing: a Gaussian's exponent is -distance²/(2·variance).",
-            _weights(score=lambda d, a: -(d**2) / (1 - a)),
+        "The squared distance is divided by 2√(1-ᾱ): that is the noise's standard deviation. "
+        "Its variance, 1-ᾱ, belongs there.": _weights(
+            score=lambda d, a: -(d**2) / (2 * (1 - a) ** 0.5)
         ),
-        Mistake(
-            "Brackets are missing: / 2 * (1 - alpha_bar) divides by 2 and then multiplies. Write "
-            "/ (2 * (1 - alpha_bar)).",
-            _weights(score=lambda d, a: -(d**2) / 2 * (1 - a)),
-        ),
-        Mistake(
-            "The distance is not squared: a Gaussian's exponent is -distance²/(2·variance).",
-            _weights(score=lambda d, a: -d / (2 * (1 - a))),
-        ),
-        Mistake(
-            "The squared distance is divided by 2√(1-ᾱ): that is the noise's standard deviation. "
-            "Its variance, 1-ᾱ, belongs there.",
-            _weights(score=lambda d, a: -(d**2) / (2 * (1 - a) ** 0.5)),
-        ),
-        Mistake(
-            "The noise's variance is missing: divide the squared distance by 2(1-ᾱ), or the noise "
-            "level makes no difference.",
-            _weights(score=lambda d, a: -(d**2) / 2),
-        ),
-        Mistake(
-            "The softmax runs over the wrong axis: the weights of all known pictures (dim=1) must "
-            "add up to 1 for each x_t.",
-            _weights(dim=0),
-        ),
-        Mistake("The log_prior is left out: it is added to the score.", _weights(prior=0.0)),
-        Mistake(
-            "The log_prior is added after the softmax. It is a logarithm, as the score is: add it "
-            "before.",
-            _prior_added_last,
-        ),
-        Mistake(
-            "This is the mean picture. Asked for are the weights, [B, N]; the mean comes next.",
-            ideal.ideal_denoiser,
-        ),
-        Mistake(
-            "The weights do not add up to 1: exp alone is not enough, take a softmax.", _no_softmax
-        ),
-        Mistake(
-            "With pictures of real size every exp() is 0, and 0/0 is NaN: use .softmax(dim=1), "
-            "which guards against that.",
-            _by_hand,
-        ),
-        Mistake("These are the scores: the softmax over dim=1 is missing.", _no_exponential),
-        Mistake(
-            "The squared differences are averaged over the pixels; the squared distance is their "
-            "sum.",
-            _mean_square,
-        ),
-    ],
+        "The noise's variance is missing: divide the squared distance by 2(1-ᾱ), or the noise "
+        "level makes no difference.": _weights(score=lambda d, a: -(d**2) / 2),
+        "The softmax runs over the wrong axis: the weights of all known pictures (dim=1) must "
+        "add up to 1 for each x_t.": _weights(dim=0),
+        "The log_prior is left out: it is added to the score.": _weights(prior=0.0),
+        "The log_prior is added after the softmax. It is a logarithm, as the score is: add it "
+        "before.": _prior_added_last,
+        "This is the mean picture. Asked for "
+        "are the weights, [B, N]; the mean comes next.": ideal.ideal_denoiser,
+        "The weights do not add up to 1: exp alone is not enough, take a softmax.": _no_softmax,
+        "With pictures of real size every exp() is 0, and 0/0 is NaN: use .softmax(dim=1), "
+        "which guards against that.": _by_hand,
+        "These are the scores: the softmax over dim=1 is missing.": _no_exponential,
+        "The squared differences are averaged over the pixels; the squared distance is their "
+        "sum.": _mean_square,
+    },
 )
 
 
@@ -222,39 +181,24 @@ GUIDED = Exercise(
         "With guidance 0 the result is the unconditional answer, with 1 the conditional one.",
         "The arrow is conditional - unconditional. Add guidance times it to the unconditional.",
     ],
-    mistakes=[
-        Mistake(
-            "The arrow points the wrong way: it leads from the unconditional answer to the "
-            "conditional one, conditional - unconditional.",
-            lambda u, c, g: u + g * (u - c),
+    mistakes={
+        "The arrow points the wrong way: it leads from the unconditional answer to the "
+        "conditional one, conditional - unconditional.": lambda u, c, g: u + g * (u - c),
+        "You start at the conditional answer, which is one arrow too far: with guidance 1 the "
+        "result should be the conditional answer itself.": lambda u, c, g: c + g * (c - u),
+        "The two answers are swapped: the larger the guidance, the more the prompt should "
+        "count.": lambda u, c, g: c + g * (u - c),
+        "The start is missing: the arrow is added to the unconditional answer.": lambda u, c, g: (
+            g * (c - u)
         ),
-        Mistake(
-            "You start at the conditional answer, which is one arrow too far: with guidance 1 the "
-            "result should be the conditional answer itself.",
-            lambda u, c, g: c + g * (c - u),
+        "The conditional answer itself is added, "
+        "not its difference to the unconditional one.": lambda u, c, g: u + g * c,
+        "The guidance multiplies the unconditional "
+        "answer; it belongs to the arrow.": lambda u, c, g: g * u + (c - u),
+        "Brackets are missing: the guidance multiplies the whole difference.": lambda u, c, g: (
+            u + g * c - u
         ),
-        Mistake(
-            "The two answers are swapped: the larger the guidance, the more the prompt should "
-            "count.",
-            lambda u, c, g: c + g * (u - c),
-        ),
-        Mistake(
-            "The start is missing: the arrow is added to the unconditional answer.",
-            lambda u, c, g: g * (c - u),
-        ),
-        Mistake(
-            "The conditional answer itself is added, not its difference to the unconditional one.",
-            lambda u, c, g: u + g * c,
-        ),
-        Mistake(
-            "The guidance multiplies the unconditional answer; it belongs to the arrow.",
-            lambda u, c, g: g * u + (c - u),
-        ),
-        Mistake(
-            "Brackets are missing: the guidance multiplies the whole difference.",
-            lambda u, c, g: u + g * c - u,
-        ),
-    ],
+    },
 )
 
 
@@ -285,33 +229,28 @@ COUNT_PARAMETERS = Exercise(
         "tensor.numel() is how many numbers a tensor holds. Add them up.",
         "sum(parameter.numel() for parameter in model.parameters())",
     ],
-    mistakes=[
-        Mistake(
-            "You counted the tensors; count the numbers in them, numel().",
-            lambda model: len(list(model.parameters())),
+    mistakes={
+        "You counted the tensors; count the numbers in them, numel().": lambda model: len(
+            list(model.parameters())
         ),
-        Mistake(
-            "state_dict() holds buffers too, such as a norm's running means, and lists a shared "
-            "tensor under each of its names: use parameters().",
-            lambda model: sum(t.numel() for t in model.state_dict().values()),
+        "state_dict() holds buffers too, such as a norm's running means, and lists a shared "
+        "tensor under each of its names: use parameters().": lambda model: sum(
+            t.numel() for t in model.state_dict().values()
         ),
-        Mistake(
-            "Frozen parameters are left out. They are part of the model all the same.",
-            lambda model: sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "Frozen parameters are left out. They are part of the model all the same.": lambda model: (
+            sum(p.numel() for p in model.parameters() if p.requires_grad)
         ),
-        Mistake(
-            "A tensor that two layers share is counted twice: model.parameters() gives it once.",
-            lambda model: sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False)),
+        "A tensor that two layers share is counted "
+        "twice: model.parameters() gives it once.": lambda model: sum(
+            p.numel() for _, p in model.named_parameters(remove_duplicate=False)
         ),
-        Mistake(
-            "The biases are left out: they are parameters too.",
-            lambda model: sum(p.numel() for p in model.parameters() if p.dim() > 1),
+        "The biases are left out: they are parameters too.": lambda model: sum(
+            p.numel() for p in model.parameters() if p.dim() > 1
         ),
-        Mistake(
-            "These are bytes (4 for each float32 number): count the numbers.",
-            lambda model: sum(p.numel() * p.element_size() for p in model.parameters()),
+        "These are bytes (4 for each float32 number): count the numbers.": lambda model: sum(
+            p.numel() * p.element_size() for p in model.parameters()
         ),
-    ],
+    },
 )
 
 EXERCISES = [LATENT_SHAPE, IDEAL_WEIGHTS, GUIDED, COUNT_PARAMETERS]

@@ -3,7 +3,7 @@
 import torch
 
 from sdlearn import diffusion, schedule
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 from sdlearn.schedule import NoiseSchedule, extract
 
 
@@ -96,57 +96,44 @@ Q_STEP = Exercise(
         "whose variance is 1, to give it the variance β?",
         "√β times the noise, √(1-β) times x_prev. A tensor's root is beta.sqrt() or beta**0.5.",
     ],
-    mistakes=[
-        Mistake(
-            "The noise is scaled by β; it should be √β: β is a variance, and what multiplies the "
-            "noise is a standard deviation.",
-            _mix(_root_of_rest, _same, "betas"),
+    mistakes={
+        "The noise is scaled by β; it should be √β: β is a variance, and what multiplies the "
+        "noise is a standard deviation.": _mix(_root_of_rest, _same, "betas"),
+        "The picture is scaled by 1-β; it should be √(1-β), so that its variance is 1-β.": _mix(
+            _rest, _root, "betas"
         ),
-        Mistake(
-            "The picture is scaled by 1-β; it should be √(1-β), so that its variance is 1-β.",
-            _mix(_rest, _root, "betas"),
+        "New noise is drawn inside. Use the noise that is handed in: the network will be asked "
+        "for exactly that one.": lambda x, t, plan, noise: diffusion.q_step(
+            x, t, plan, torch.randn_like(x)
         ),
-        Mistake(
-            "New noise is drawn inside. Use the noise that is handed in: the network will be asked "
-            "for exactly that one.",
-            lambda x, t, plan, noise: diffusion.q_step(x, t, plan, torch.randn_like(x)),
+        "Both roots are missing: the picture is scaled by √(1-β), the noise by √β.": _mix(
+            _rest, _same, "betas"
         ),
-        Mistake(
-            "Both roots are missing: the picture is scaled by √(1-β), the noise by √β.",
-            _mix(_rest, _same, "betas"),
+        "The picture is not shrunk: without √(1-β) "
+        "before it the variance grows in each step.": _mix(_one, _root, "betas"),
+        "The two factors are swapped: √β belongs to the noise, √(1-β) to the picture.": _mix(
+            _root, _root_of_rest, "betas"
         ),
-        Mistake(
-            "The picture is not shrunk: without √(1-β) before it the variance grows in each step.",
-            _mix(_one, _root, "betas"),
+        "This is the jump from x_0 with ᾱ. One step uses β_t alone.": _q_step_with_alpha_bar,
+        POINTS: _for_pictures_only("betas"),
+        "The root is in the wrong place: before x_prev stands √(1-β), not 1-√β.": _mix(
+            lambda beta: 1 - beta.sqrt(), _root, "betas"
         ),
-        Mistake(
-            "The two factors are swapped: √β belongs to the noise, √(1-β) to the picture.",
-            _mix(_root, _root_of_rest, "betas"),
+        "Brackets are missing: 1 - beta.sqrt() * x_prev takes the product from 1. Write "
+        "(1 - beta).sqrt() * x_prev.": lambda x, t, plan, noise: (
+            1 - _mix(_root, _minus_root, "betas")(x, t, plan, noise)
         ),
-        Mistake(
-            "This is the jump from x_0 with ᾱ. One step uses β_t alone.", _q_step_with_alpha_bar
+        HALVED: _mix(lambda beta: (1 - beta) / 2, lambda beta: beta / 2, "betas"),
+        "Only the mean is there: "
+        "the noise has to be added, √β times it.": lambda x, t, plan, noise: (
+            (1 - extract(plan.betas, t, x)).sqrt() * x
         ),
-        Mistake(POINTS, _for_pictures_only("betas")),
-        Mistake(
-            "The root is in the wrong place: before x_prev stands √(1-β), not 1-√β.",
-            _mix(lambda beta: 1 - beta.sqrt(), _root, "betas"),
+        "The noise is subtracted. As noise is symmetric that would do no harm in itself, but "
+        "the network must learn "
+        "the very noise that was added: use a plus.": lambda x, t, plan, noise: diffusion.q_step(
+            x, t, plan, -noise
         ),
-        Mistake(
-            "Brackets are missing: 1 - beta.sqrt() * x_prev takes the product from 1. Write "
-            "(1 - beta).sqrt() * x_prev.",
-            lambda x, t, plan, noise: 1 - _mix(_root, _minus_root, "betas")(x, t, plan, noise),
-        ),
-        Mistake(HALVED, _mix(lambda beta: (1 - beta) / 2, lambda beta: beta / 2, "betas")),
-        Mistake(
-            "Only the mean is there: the noise has to be added, √β times it.",
-            lambda x, t, plan, noise: (1 - extract(plan.betas, t, x)).sqrt() * x,
-        ),
-        Mistake(
-            "The noise is subtracted. As noise is symmetric that would do no harm in itself, but "
-            "the network must learn the very noise that was added: use a plus.",
-            lambda x, t, plan, noise: diffusion.q_step(x, t, plan, -noise),
-        ),
-    ],
+    },
 )
 
 Q_SAMPLE = Exercise(
@@ -158,48 +145,31 @@ Q_SAMPLE = Exercise(
         "What is left of the picture is √ᾱ; the squares of the two factors add up to 1.",
         "√ᾱ times x0, plus √(1-ᾱ) times the noise.",
     ],
-    mistakes=[
-        Mistake(
-            "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ): 1-ᾱ is its variance.",
-            _mix(_root, _rest),
+    mistakes={
+        "The noise is scaled by 1-ᾱ; it should be √(1-ᾱ): 1-ᾱ is its variance.": _mix(_root, _rest),
+        "The picture is scaled by ᾱ; it should be √ᾱ: ᾱ is its share of the variance.": _mix(
+            _same, _root_of_rest
         ),
-        Mistake(
-            "The picture is scaled by ᾱ; it should be √ᾱ: ᾱ is its share of the variance.",
-            _mix(_same, _root_of_rest),
+        "Both roots are missing: the picture is scaled by √ᾱ, the noise by √(1-ᾱ).": _mix(
+            _same, _rest
         ),
-        Mistake(
-            "Both roots are missing: the picture is scaled by √ᾱ, the noise by √(1-ᾱ).",
-            _mix(_same, _rest),
+        "The two factors are swapped: √ᾱ belongs to the picture, √(1-ᾱ) to the noise.": _mix(
+            _root_of_rest, _root
         ),
-        Mistake(
-            "The two factors are swapped: √ᾱ belongs to the picture, √(1-ᾱ) to the noise.",
-            _mix(_root_of_rest, _root),
+        "This uses α_t of one step; the jump needs ᾱ_t, the product of all α up to t: "
+        "schedule.alphas_cumprod.": _mix(_root, _root_of_rest, "alphas"),
+        "New noise is drawn inside. Use the noise that is handed in: the network will be asked "
+        "for exactly that one.": _fresh_noise,
+        "The picture is not faded: √ᾱ has to stand before x0.": _mix(_one, _root_of_rest),
+        "The noise is subtracted; the network must "
+        "learn the noise that was added: use a plus.": _mix(_root, _minus_root_of_rest),
+        POINTS: _for_pictures_only("alphas_cumprod"),
+        HALVED: _mix(lambda value: value / 2, lambda value: (1 - value) / 2),
+        "Brackets: √ᾱ stands before x0 alone; the noise's factor is √(1-ᾱ).": _mix(
+            _root, lambda value: (value * (1 - value)).sqrt()
         ),
-        Mistake(
-            "This uses α_t of one step; the jump needs ᾱ_t, the product of all α up to t: "
-            "schedule.alphas_cumprod.",
-            _mix(_root, _root_of_rest, "alphas"),
-        ),
-        Mistake(
-            "New noise is drawn inside. Use the noise that is handed in: the network will be asked "
-            "for exactly that one.",
-            _fresh_noise,
-        ),
-        Mistake("The picture is not faded: √ᾱ has to stand before x0.", _mix(_one, _root_of_rest)),
-        Mistake(
-            "The noise is subtracted; the network must learn the noise that was added: use a plus.",
-            _mix(_root, _minus_root_of_rest),
-        ),
-        Mistake(POINTS, _for_pictures_only("alphas_cumprod")),
-        Mistake(HALVED, _mix(lambda value: value / 2, lambda value: (1 - value) / 2)),
-        Mistake(
-            "Brackets: √ᾱ stands before x0 alone; the noise's factor is √(1-ᾱ).",
-            _mix(_root, lambda value: (value * (1 - value)).sqrt()),
-        ),
-        Mistake(
-            "The noise is scaled by √ᾱ like the picture; its factor is √(1-ᾱ).", _mix(_root, _root)
-        ),
-    ],
+        "The noise is scaled by √ᾱ like the picture; its factor is √(1-ᾱ).": _mix(_root, _root),
+    },
 )
 
 
@@ -218,47 +188,29 @@ SNR = Exercise(
         "Take ᾱ at the timesteps t first: schedule.alphas_cumprod[t].",
         "The variance of the picture's part is ᾱ, that of the noise's part 1-ᾱ. Divide.",
     ],
-    mistakes=[
-        Mistake(
-            "Upside down: signal over noise is ᾱ/(1-ᾱ).",
-            lambda plan, t: (1 - plan.alphas_cumprod[t]) / plan.alphas_cumprod[t],
+    mistakes={
+        "Upside down: signal over noise is ᾱ/(1-ᾱ).": lambda plan, t: (
+            (1 - plan.alphas_cumprod[t]) / plan.alphas_cumprod[t]
         ),
-        Mistake(
-            "This is the ratio of the two factors, √ᾱ/√(1-ᾱ); the SNR is the ratio of the "
-            "variances: square it.",
-            lambda plan, t: plan.snr(t).sqrt(),
+        "This is the ratio of the two factors, √ᾱ/√(1-ᾱ); the SNR is the ratio of the "
+        "variances: square it.": lambda plan, t: plan.snr(t).sqrt(),
+        "That is the picture's share "
+        "ᾱ alone; divide it by the noise's share, 1-ᾱ.": lambda plan, t: plan.alphas_cumprod[t],
+        "α_t belongs to a single step; the noise of all steps up to t is in ᾱ_t: "
+        "schedule.alphas_cumprod.": lambda plan, t: plan.alphas[t] / (1 - plan.alphas[t]),
+        "This is the SNR at every timestep of the schedule; only those in t are asked for: "
+        "index with [t].": lambda plan, t: plan.snr(),
+        "Half right: √ᾱ over 1-ᾱ mixes a factor with a variance. It is ᾱ/(1-ᾱ).": lambda plan, t: (
+            plan.alphas_cumprod[t].sqrt() / (1 - plan.alphas_cumprod[t])
         ),
-        Mistake(
-            "That is the picture's share ᾱ alone; divide it by the noise's share, 1-ᾱ.",
-            lambda plan, t: plan.alphas_cumprod[t],
+        "This is a logarithm; the plain ratio is asked for.": lambda plan, t: plan.snr(t).log(),
+        "This is in decibels; the plain ratio is asked for.": lambda plan, t: (
+            10 * plan.snr(t).log10()
         ),
-        Mistake(
-            "α_t belongs to a single step; the noise of all steps up to t is in ᾱ_t: "
-            "schedule.alphas_cumprod.",
-            lambda plan, t: plan.alphas[t] / (1 - plan.alphas[t]),
+        "Brackets are missing: a / 1 - a is (a / 1) - a. Write a / (1 - a).": lambda plan, t: (
+            plan.alphas_cumprod[t] / 1 - plan.alphas_cumprod[t]
         ),
-        Mistake(
-            "This is the SNR at every timestep of the schedule; only those in t are asked for: "
-            "index with [t].",
-            lambda plan, t: plan.snr(),
-        ),
-        Mistake(
-            "Half right: √ᾱ over 1-ᾱ mixes a factor with a variance. It is ᾱ/(1-ᾱ).",
-            lambda plan, t: plan.alphas_cumprod[t].sqrt() / (1 - plan.alphas_cumprod[t]),
-        ),
-        Mistake(
-            "This is a logarithm; the plain ratio is asked for.",
-            lambda plan, t: plan.snr(t).log(),
-        ),
-        Mistake(
-            "This is in decibels; the plain ratio is asked for.",
-            lambda plan, t: 10 * plan.snr(t).log10(),
-        ),
-        Mistake(
-            "Brackets are missing: a / 1 - a is (a / 1) - a. Write a / (1 - a).",
-            lambda plan, t: plan.alphas_cumprod[t] / 1 - plan.alphas_cumprod[t],
-        ),
-    ],
+    },
 )
 
 
@@ -335,61 +287,33 @@ ZERO_TERMINAL = Exercise(
         "root - root[-1] ends at 0. What does it begin with, and what should it begin with?",
         "Multiply by root[0] / (root[0] - root[-1]).",
     ],
-    mistakes=[
-        Mistake(
-            "Shifted, but not scaled: it no longer begins where it began. Multiply the shifted "
-            "root by root[0] / (root[0] - root[-1]), with both as they were before the shift.",
-            _shift_only,
-        ),
-        Mistake(
-            "It is 0 everywhere, as if multiplied by root[-1] after the shift, when that is 0. "
-            "Keep root[0] and root[-1] from before the shift.",
-            torch.zeros_like,
-        ),
-        Mistake(
-            "It is divided by root[-1] after the shift: by then that is 0. Keep root[0] and "
-            "root[-1] from before the shift, and divide by their difference.",
-            _divided_by_zero,
-        ),
-        Mistake(
-            "root[0] is taken off; it is the end that should become 0: take root[-1] off.",
-            _shifted_by_first,
-        ),
-        Mistake(
-            "Brackets are missing: root - root[-1] is scaled as a whole, (root - root[-1]) * ….",
-            _without_brackets,
-        ),
-        Mistake(
-            "The scale is not squared: scale the shifted root first, then square.", _late_scale
-        ),
-        Mistake("That is the root √ᾱ; the answer is ᾱ itself: square it at the end.", _no_square),
-        Mistake(
-            "ᾱ itself was shifted and scaled; it is its root that has to be: take the root first, "
-            "square at the end.",
-            _without_root,
-        ),
-        Mistake(
-            "It begins at 1 now; it should begin where it began before: one more factor root[0].",
-            _to_one,
-        ),
-        Mistake(
-            "Only the last entry was set to 0. That puts all that was left of the picture into one "
-            "step; the whole curve has to be stretched.",
-            _last_set_to_zero,
-        ),
-        Mistake(
-            "A sign in the scale: after the shift it begins at root[0] - root[-1]; divide by that.",
-            _scaled_by_squares,
-        ),
-        Mistake(
-            "It is scaled by root[-1], the end; it should begin where it began: scale by root[0].",
-            _scaled_by_last,
-        ),
-        Mistake(
-            "The factor is root[0], the first √ᾱ, not the first ᾱ: it is the root that is scaled.",
-            _no_root_in_scale,
-        ),
-    ],
+    mistakes={
+        "Shifted, but not scaled: it no longer begins where it began. Multiply the shifted root "
+        "by root[0] / (root[0] - root[-1]), "
+        "with both as they were before the shift.": _shift_only,
+        "It is 0 everywhere, as if multiplied by root[-1] after the shift, when that is 0. "
+        "Keep root[0] and root[-1] from before the shift.": torch.zeros_like,
+        "It is divided by root[-1] after the shift: by then that is 0. Keep root[0] and "
+        "root[-1] from before the shift, and divide by their difference.": _divided_by_zero,
+        "root[0] is taken off; it is the "
+        "end that should become 0: take root[-1] off.": _shifted_by_first,
+        "Brackets are missing: root - root[-1] "
+        "is scaled as a whole, (root - root[-1]) * ….": _without_brackets,
+        "The scale is not squared: scale the shifted root first, then square.": _late_scale,
+        "That is the root √ᾱ; the answer is ᾱ itself: square it at the end.": _no_square,
+        "ᾱ itself was shifted and scaled; it is its root that has to be: take the root first, "
+        "square at the end.": _without_root,
+        "It begins at 1 now; it should begin where "
+        "it began before: one more factor root[0].": _to_one,
+        "Only the last entry was set to 0. That puts all that was left of the picture into one "
+        "step; the whole curve has to be stretched.": _last_set_to_zero,
+        "A sign in the scale: after the shift it "
+        "begins at root[0] - root[-1]; divide by that.": _scaled_by_squares,
+        "It is scaled by root[-1], the end; it should "
+        "begin where it began: scale by root[0].": _scaled_by_last,
+        "The factor is root[0], the first √ᾱ, not "
+        "the first ᾱ: it is the root that is scaled.": _no_root_in_scale,
+    },
 )
 
 EXERCISES = [Q_STEP, Q_SAMPLE, SNR, ZERO_TERMINAL]

@@ -3,7 +3,7 @@
 import torch
 
 from sdlearn import diffusion
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 from sdlearn.schedule import NoiseSchedule, extract
 
 
@@ -68,103 +68,60 @@ Q_POSTERIOR = Exercise(
         "The weight of x_t is (1 - beta).sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar); the "
         "variance is beta * (1 - alpha_bar_prev) / (1 - alpha_bar).",
     ],
-    mistakes=[
-        Mistake(
-            "The two weights of the mean are swapped: √ᾱ_{t-1} β_t goes with x0, √α_t (1-ᾱ_{t-1}) "
-            "with x_t.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (
-                    (p.sqrt() * b * x_t + (1 - b).sqrt() * (1 - p) * x0) / (1 - a)
-                )
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "The variance is β_t; the posterior's is smaller, β̃_t = β_t (1-ᾱ_{t-1})/(1-ᾱ_t).",
-            _posterior(None, lambda x0, x_t, b, a, p: b),
+    mistakes={
+        "The two weights of the mean are swapped: √ᾱ_{t-1} β_t goes with x0, √α_t (1-ᾱ_{t-1}) "
+        "with x_t.": _posterior(
+            lambda x0, x_t, b, a, p: (p.sqrt() * b * x_t + (1 - b).sqrt() * (1 - p) * x0) / (1 - a)
         ),
-        Mistake(
-            "That is the standard deviation; the second value should be the variance β̃: leave "
-            "the root out.",
-            _posterior(None, lambda x0, x_t, b, a, p: (b * (1 - p) / (1 - a)).sqrt()),
+        "The variance is β_t; the posterior's "
+        "is smaller, β̃_t = β_t (1-ᾱ_{t-1})/(1-ᾱ_t).": _posterior(None, lambda x0, x_t, b, a, p: b),
+        "That is the standard deviation; the second value should be the variance β̃: leave "
+        "the root out.": _posterior(None, lambda x0, x_t, b, a, p: (b * (1 - p) / (1 - a)).sqrt()),
+        "The fraction in the variance is upside "
+        "down: (1-ᾱ_{t-1}) is above, (1-ᾱ_t) below.": _posterior(
+            None, lambda x0, x_t, b, a, p: b * (1 - a) / (1 - p)
         ),
-        Mistake(
-            "The fraction in the variance is upside down: (1-ᾱ_{t-1}) is above, (1-ᾱ_t) below.",
-            _posterior(None, lambda x0, x_t, b, a, p: b * (1 - a) / (1 - p)),
+        "In the weight of x0 the root is missing: it is √ᾱ_{t-1}, not ᾱ_{t-1}.": _posterior(
+            lambda x0, x_t, b, a, p: (p * b * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
         ),
-        Mistake(
-            "In the weight of x0 the root is missing: it is √ᾱ_{t-1}, not ᾱ_{t-1}.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (p * b * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "In the weight of x_t the root is missing: it is √α_t, not α_t.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + (1 - b) * (1 - p) * x_t) / (1 - a)
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "The mean uses ᾱ_t where ᾱ_{t-1} belongs: alpha_bar_prev above the line, alpha_bar "
-            "below it.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (
-                    (a.sqrt() * b * x0 + (1 - b).sqrt() * (1 - a) * x_t) / (1 - a)
-                )
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "The mean is not divided by 1-ᾱ_t.",
-            _posterior(lambda x0, x_t, b, a, p: p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t),
-        ),  # fmt: skip
-        Mistake(
-            "In the weight of x0 it is √ᾱ_{t-1}, alpha_bar_prev; yours is √ᾱ_t.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (
-                    (a.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
-                )
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "Only at t = 0 it is wrong: ᾱ_{t-1} is ᾱ_0 there. Before the first step there is no "
-            "noise at all, so it must be 1: put a one before the table, alpha_bars_prev.",
-            _with_before(lambda bars: bars[0]),
+        "In the weight of x_t the root is missing: it is √α_t, not α_t.": _posterior(
+            lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + (1 - b) * (1 - p) * x_t) / (1 - a)
         ),
-        Mistake(
-            "Only at t = 0 it is wrong: the index -1 gives the last ᾱ of the table. Before the "
-            "first step there is no noise at all, so it must be 1: alpha_bars_prev begins with it.",
-            _with_before(lambda bars: bars[-1]),
+        "The mean uses ᾱ_t where ᾱ_{t-1} belongs: alpha_bar_prev above the line, alpha_bar "
+        "below it.": _posterior(
+            lambda x0, x_t, b, a, p: (a.sqrt() * b * x0 + (1 - b).sqrt() * (1 - a) * x_t) / (1 - a)
         ),
-        Mistake(
-            "In the weight of x0 β_t is missing: it is √ᾱ_{t-1} β_t / (1-ᾱ_t).",
-            _posterior(
-                lambda x0, x_t, b, a, p: (p.sqrt() * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "Brackets are missing in the mean: both terms are divided by 1-ᾱ_t, not one alone.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (
-                    p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t / (1 - a)
-                )
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "In the weight of x_t it is √α_t = √(1-β_t), not √β_t.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + b.sqrt() * (1 - p) * x_t) / (1 - a)
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "The two values are in the wrong order: mean first, then variance.",
-            lambda x0, x_t, t, plan: diffusion.q_posterior(x0, x_t, t, plan)[::-1],
+        "The mean is not divided by 1-ᾱ_t.": _posterior(
+            lambda x0, x_t, b, a, p: p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t
         ),
-        Mistake(
-            "In the weight of x_t it is √α_t = √(1-β_t), not √ᾱ_t.",
-            _posterior(
-                lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + a.sqrt() * (1 - p) * x_t) / (1 - a)
-            ),
-        ),  # fmt: skip
-    ],
+        "In the weight of x0 it is √ᾱ_{t-1}, alpha_bar_prev; yours is √ᾱ_t.": _posterior(
+            lambda x0, x_t, b, a, p: (a.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
+        ),
+        "Only at t = 0 it is wrong: ᾱ_{t-1} is ᾱ_0 there. Before the first step there is no "
+        "noise at all, so it must be 1: put a one before the table, alpha_bars_prev.": _with_before(
+            lambda bars: bars[0]
+        ),
+        "Only at t = 0 it is wrong: the index -1 gives the last ᾱ of the table. Before the "
+        "first step there is no noise at all, so "
+        "it must be 1: alpha_bars_prev begins with it.": _with_before(lambda bars: bars[-1]),
+        "In the weight of x0 β_t is missing: it is √ᾱ_{t-1} β_t / (1-ᾱ_t).": _posterior(
+            lambda x0, x_t, b, a, p: (p.sqrt() * x0 + (1 - b).sqrt() * (1 - p) * x_t) / (1 - a)
+        ),
+        "Brackets are missing in the mean: both "
+        "terms are divided by 1-ᾱ_t, not one alone.": _posterior(
+            lambda x0, x_t, b, a, p: p.sqrt() * b * x0 + (1 - b).sqrt() * (1 - p) * x_t / (1 - a)
+        ),
+        "In the weight of x_t it is √α_t = √(1-β_t), not √β_t.": _posterior(
+            lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + b.sqrt() * (1 - p) * x_t) / (1 - a)
+        ),
+        "The two values are in "
+        "the wrong order: mean first, then variance.": lambda x0, x_t, t, plan: (
+            diffusion.q_posterior(x0, x_t, t, plan)[::-1]
+        ),
+        "In the weight of x_t it is √α_t = √(1-β_t), not √ᾱ_t.": _posterior(
+            lambda x0, x_t, b, a, p: (p.sqrt() * b * x0 + a.sqrt() * (1 - p) * x_t) / (1 - a)
+        ),
+    },
 )
 
 
@@ -213,79 +170,57 @@ PREDICT_X0 = Exercise(
         "For epsilon, solve x_t = √ᾱ x_0 + √(1-ᾱ) ε for x_0: first subtract, then divide.",
         "The right column of the table has all three; alpha_bar.sqrt() is √ᾱ.",
     ],
-    mistakes=[
-        Mistake(
-            "epsilon: the noise is taken off, but the rest is not divided by √ᾱ, so the picture "
-            "stays faded.",
-            _predict("epsilon", lambda x, o, a: x - (1 - a).sqrt() * o),
+    mistakes={
+        "epsilon: the noise is taken off, but the rest is not divided by √ᾱ, so the picture "
+        "stays faded.": _predict("epsilon", lambda x, o, a: x - (1 - a).sqrt() * o),
+        "epsilon: the noise is added; it has to be taken off: x_t minus √(1-ᾱ) times it.": _predict(
+            "epsilon", lambda x, o, a: (x + (1 - a).sqrt() * o) / a.sqrt()
         ),
-        Mistake(
-            "epsilon: the noise is added; it has to be taken off: x_t minus √(1-ᾱ) times it.",
-            _predict("epsilon", lambda x, o, a: (x + (1 - a).sqrt() * o) / a.sqrt()),
+        "epsilon: the roots are missing: it is √(1-ᾱ) and √ᾱ.": _predict(
+            "epsilon", lambda x, o, a: (x - (1 - a) * o) / a
         ),
-        Mistake(
-            "epsilon: the roots are missing: it is √(1-ᾱ) and √ᾱ.",
-            _predict("epsilon", lambda x, o, a: (x - (1 - a) * o) / a),
+        "epsilon: divided by ᾱ; it should be √ᾱ.": _predict(
+            "epsilon", lambda x, o, a: (x - (1 - a).sqrt() * o) / a
         ),
-        Mistake(
-            "epsilon: divided by ᾱ; it should be √ᾱ.",
-            _predict("epsilon", lambda x, o, a: (x - (1 - a).sqrt() * o) / a),
+        "epsilon: the whole noise is subtracted; in x_t there is only √(1-ᾱ) of it.": _predict(
+            "epsilon", lambda x, o, a: (x - o) / a.sqrt()
         ),
-        Mistake(
-            "epsilon: the whole noise is subtracted; in x_t there is only √(1-ᾱ) of it.",
-            _predict("epsilon", lambda x, o, a: (x - o) / a.sqrt()),
+        "v_prediction: the sign: √ᾱ x_t minus √(1-ᾱ) v.": _predict(
+            "v_prediction", lambda x, o, a: a.sqrt() * x + (1 - a).sqrt() * o
         ),
-        Mistake(
-            "v_prediction: the sign: √ᾱ x_t minus √(1-ᾱ) v.",
-            _predict("v_prediction", lambda x, o, a: a.sqrt() * x + (1 - a).sqrt() * o),
+        "v_prediction: the two factors are swapped: √ᾱ belongs to x_t, √(1-ᾱ) to v.": _predict(
+            "v_prediction", lambda x, o, a: (1 - a).sqrt() * x - a.sqrt() * o
         ),
-        Mistake(
-            "v_prediction: the two factors are swapped: √ᾱ belongs to x_t, √(1-ᾱ) to v.",
-            _predict("v_prediction", lambda x, o, a: (1 - a).sqrt() * x - a.sqrt() * o),
+        "v_prediction: this gives the noise, √(1-ᾱ) x_t + √ᾱ v; the picture is "
+        "√ᾱ x_t - √(1-ᾱ) v.": _predict(
+            "v_prediction", lambda x, o, a: (1 - a).sqrt() * x + a.sqrt() * o
         ),
-        Mistake(
-            "v_prediction: this gives the noise, √(1-ᾱ) x_t + √ᾱ v; the picture is "
-            "√ᾱ x_t - √(1-ᾱ) v.",
-            _predict("v_prediction", lambda x, o, a: (1 - a).sqrt() * x + a.sqrt() * o),
+        "epsilon: brackets are missing: the whole of x_t - √(1-ᾱ) ε is divided by √ᾱ.": _predict(
+            "epsilon", lambda x, o, a: x - (1 - a).sqrt() * o / a.sqrt()
         ),
-        Mistake(
-            "epsilon: brackets are missing: the whole of x_t - √(1-ᾱ) ε is divided by √ᾱ.",
-            _predict("epsilon", lambda x, o, a: x - (1 - a).sqrt() * o / a.sqrt()),
+        "epsilon: multiplied by √ᾱ; x_t has been faded by it, so divide.": _predict(
+            "epsilon", lambda x, o, a: (x - (1 - a).sqrt() * o) * a.sqrt()
         ),
-        Mistake(
-            "epsilon: multiplied by √ᾱ; x_t has been faded by it, so divide.",
-            _predict("epsilon", lambda x, o, a: (x - (1 - a).sqrt() * o) * a.sqrt()),
+        "v_prediction: the roots are missing: it is √ᾱ and √(1-ᾱ).": _predict(
+            "v_prediction", lambda x, o, a: a * x - (1 - a) * o
         ),
-        Mistake(
-            "v_prediction: the roots are missing: it is √ᾱ and √(1-ᾱ).",
-            _predict("v_prediction", lambda x, o, a: a * x - (1 - a) * o),
+        'v_prediction: the output is returned as it is; that is for "sample". Is the name '
+        'spelt "v_prediction"?': _predict("v_prediction", lambda x, o, a: o),
+        "v_prediction: v is taken for noise; from "
+        "v it is √ᾱ x_t - √(1-ᾱ) v, with no division.": _predict(
+            "v_prediction", lambda x, o, a: (x - (1 - a).sqrt() * o) / a.sqrt()
         ),
-        Mistake(
-            'v_prediction: the output is returned as it is; that is for "sample". Is the name '
-            'spelt "v_prediction"?',
-            _predict("v_prediction", lambda x, o, a: o),
+        "This uses α_t of one step; in x_t is the "
+        "noise of all steps: schedule.alphas_cumprod.": _one_step_alpha,
+        "sample: x_t is returned; the picture is the network's output.": _predict(
+            "sample", lambda x, o, a: x
         ),
-        Mistake(
-            "v_prediction: v is taken for noise; from v it is √ᾱ x_t - √(1-ᾱ) v, with no division.",
-            _predict("v_prediction", lambda x, o, a: (x - (1 - a).sqrt() * o) / a.sqrt()),
+        "The output is taken for noise, whatever "
+        "`prediction` says: there are three cases.": _only_epsilon,
+        'sample: the network\'s answer is x_0 already; for "sample" return it as it is.': _predict(
+            "sample", lambda x, o, a: (x - (1 - a).sqrt() * o) / a.sqrt()
         ),
-        Mistake(
-            "This uses α_t of one step; in x_t is the noise of all steps: schedule.alphas_cumprod.",
-            _one_step_alpha,
-        ),
-        Mistake(
-            "sample: x_t is returned; the picture is the network's output.",
-            _predict("sample", lambda x, o, a: x),
-        ),
-        Mistake(
-            "The output is taken for noise, whatever `prediction` says: there are three cases.",
-            _only_epsilon,
-        ),
-        Mistake(
-            'sample: the network\'s answer is x_0 already; for "sample" return it as it is.',
-            _predict("sample", lambda x, o, a: (x - (1 - a).sqrt() * o) / a.sqrt()),
-        ),
-    ],
+    },
 )
 
 
@@ -324,70 +259,44 @@ P_STEP = Exercise(
         "q_posterior returns the variance; the standard deviation is its root.",
         "mean + variance.sqrt() * noise. At t = 0 the variance is 0: nothing special to do there.",
     ],
-    mistakes=[
-        Mistake(
-            "The noise is scaled by the variance; it should be the standard deviation: take the "
-            "root.",
-            _step(lambda m, v, n, b: m + v * n),
+    mistakes={
+        "The noise is scaled by the variance; it should be the standard deviation: take the "
+        "root.": _step(lambda m, v, n, b: m + v * n),
+        "This is the mean alone: without new noise the samples lose their variety (see the "
+        "Break it lab at the end).": _step(lambda m, v, n, b: m),
+        "The noise is added in full size; scale it by the standard deviation, √β̃.": _step(
+            lambda m, v, n, b: m + n
         ),
-        Mistake(
-            "This is the mean alone: without new noise the samples lose their variety (see the "
-            "Break it lab at the end).",
-            _step(lambda m, v, n, b: m),
+        "This uses √β_t; asked is the posterior's own variance β̃_t, which is 0 at t = 0. With "
+        "β_t there would be noise left on the finished picture.": _step(
+            lambda m, v, n, b: m + b.sqrt() * n
         ),
-        Mistake(
-            "The noise is added in full size; scale it by the standard deviation, √β̃.",
-            _step(lambda m, v, n, b: m + n),
+        "New noise is drawn "
+        "inside. Use the noise that is handed in.": lambda x_t, t, plan, x0, noise: (
+            diffusion.p_step(x_t, t, plan, x0, torch.randn_like(x0))
         ),
-        Mistake(
-            "This uses √β_t; asked is the posterior's own variance β̃_t, which is 0 at t = 0. With "
-            "β_t there would be noise left on the finished picture.",
-            _step(lambda m, v, n, b: m + b.sqrt() * n),
+        "q_posterior gives the mean first, then the variance: yours are exchanged.": _step(
+            lambda m, v, n, b: v + m.sqrt() * n
         ),
-        Mistake(
-            "New noise is drawn inside. Use the noise that is handed in.",
-            lambda x_t, t, plan, x0, noise: diffusion.p_step(
-                x_t, t, plan, x0, torch.randn_like(x0)
-            ),
+        "Brackets: the noise multiplies the standard "
+        "deviation alone, and the mean is added.": _step(lambda m, v, n, b: (m + v.sqrt()) * n),
+        "This takes the variance for its logarithm: its root is the standard deviation, with "
+        "no exp.": _step(lambda m, v, n, b: m + (0.5 * v).exp() * n),
+        "The step starts from x0; start from the posterior's mean, the first value of "
+        "q_posterior.": lambda x_t, t, plan, x0, noise: (
+            x0 + diffusion.q_posterior(x0, x_t, t, plan)[1].sqrt() * noise
         ),
-        Mistake(
-            "q_posterior gives the mean first, then the variance: yours are exchanged.",
-            _step(lambda m, v, n, b: v + m.sqrt() * n),
+        "The step starts from x_t; start from the posterior's mean, the first value of "
+        "q_posterior.": lambda x_t, t, plan, x0, noise: (
+            x_t + diffusion.q_posterior(x0, x_t, t, plan)[1].sqrt() * noise
         ),
-        Mistake(
-            "Brackets: the noise multiplies the standard deviation alone, and the mean is added.",
-            _step(lambda m, v, n, b: (m + v.sqrt()) * n),
+        "That is the way forth: it noises x0 anew. The way back starts from the posterior's "
+        "mean.": _again_forward,
+        "The noise is subtracted. It would do no harm to the distribution, but the course "
+        "compares pictures drawn with the same noise: use a plus.": _step(
+            lambda m, v, n, b: m - v.sqrt() * n
         ),
-        Mistake(
-            "This takes the variance for its logarithm: its root is the standard deviation, with "
-            "no exp.",
-            _step(lambda m, v, n, b: m + (0.5 * v).exp() * n),
-        ),
-        Mistake(
-            "The step starts from x0; start from the posterior's mean, the first value of "
-            "q_posterior.",
-            lambda x_t, t, plan, x0, noise: (
-                x0 + diffusion.q_posterior(x0, x_t, t, plan)[1].sqrt() * noise
-            ),
-        ),
-        Mistake(
-            "The step starts from x_t; start from the posterior's mean, the first value of "
-            "q_posterior.",
-            lambda x_t, t, plan, x0, noise: (
-                x_t + diffusion.q_posterior(x0, x_t, t, plan)[1].sqrt() * noise
-            ),
-        ),
-        Mistake(
-            "That is the way forth: it noises x0 anew. The way back starts from the posterior's "
-            "mean.",
-            _again_forward,
-        ),
-        Mistake(
-            "The noise is subtracted. It would do no harm to the distribution, but the course "
-            "compares pictures drawn with the same noise: use a plus.",
-            _step(lambda m, v, n, b: m - v.sqrt() * n),
-        ),
-    ],
+    },
 )
 
 
@@ -468,122 +377,78 @@ LOSS = Exercise(
         "target(x0, noise, t, schedule, prediction).",
         "One number for each picture: error.square().flatten(1).mean(dim=1).",
     ],
-    mistakes=[
-        Mistake(
-            "This is one number for the whole batch; asked is one for each picture, [B]: "
-            ".flatten(1).mean(dim=1).",
-            _loss(lambda o, a, x0, n: ((o - a) ** 2).mean()),
+    mistakes={
+        "This is one number for the whole batch; asked is one for each picture, [B]: "
+        ".flatten(1).mean(dim=1).": _loss(lambda o, a, x0, n: ((o - a) ** 2).mean()),
+        "The mean over the batch; asked is the mean over each picture: "
+        ".flatten(1).mean(dim=1).": _loss(lambda o, a, x0, n: ((o - a) ** 2).mean(dim=0)),
+        "There is still a number for each pixel: take the mean over all dimensions but the "
+        "first, .flatten(1).mean(dim=1).": _loss(lambda o, a, x0, n: (o - a) ** 2),
+        "The mean over the colours alone; take it over all dimensions but the first: "
+        ".flatten(1).mean(dim=1).": _loss(lambda o, a, x0, n: ((o - a) ** 2).mean(dim=1)),
+        "A norm is the root of the sum of squares; asked is the mean of the squares.": _loss(
+            lambda o, a, x0, n: (o - a).flatten(1).norm(dim=1)
         ),
-        Mistake(
-            "The mean over the batch; asked is the mean over each picture: "
-            ".flatten(1).mean(dim=1).",
-            _loss(lambda o, a, x0, n: ((o - a) ** 2).mean(dim=0)),
+        "The network gets t divided by the number of steps; hand it the t of each picture as "
+        "it is.": _loss_at(
+            lambda x0, t, noise, plan: (
+                diffusion.q_sample(x0, t, plan, noise),
+                t / len(plan),
+                x0,
+                noise,
+            )
         ),
-        Mistake(
-            "There is still a number for each pixel: take the mean over all dimensions but the "
-            "first, .flatten(1).mean(dim=1).",
-            _loss(lambda o, a, x0, n: (o - a) ** 2),
+        "The squares are added up; take their mean, or the loss grows with the size of the "
+        "pictures.": _loss(lambda o, a, x0, n: ((o - a) ** 2).flatten(1).sum(dim=1)),
+        "This compares with the noise, whatever `prediction` says: use target(…), and hand "
+        "`prediction` on to it.": _loss(lambda o, a, x0, n: _per_picture((o - n) ** 2)),
+        "This compares with the picture, whatever `prediction` says: use target(…).": _loss(
+            lambda o, a, x0, n: _per_picture((o - x0) ** 2)
         ),
-        Mistake(
-            "The mean over the colours alone; take it over all dimensions but the first: "
-            ".flatten(1).mean(dim=1).",
-            _loss(lambda o, a, x0, n: ((o - a) ** 2).mean(dim=1)),
+        "The network gets the clean picture; "
+        "it must get the noisy one, x_t = q_sample(…).": _loss_at(
+            lambda x0, t, noise, plan: (x0, t, x0, noise)
         ),
-        Mistake(
-            "A norm is the root of the sum of squares; asked is the mean of the squares.",
-            _loss(lambda o, a, x0, n: (o - a).flatten(1).norm(dim=1)),
+        "The network is always told t = 0; hand it the t of each picture.": _loss_at(
+            lambda x0, t, noise, plan: (
+                diffusion.q_sample(x0, t, plan, noise),
+                torch.zeros_like(t),
+                x0,
+                noise,
+            )
         ),
-        Mistake(
-            "The network gets t divided by the number of steps; hand it the t of each picture as "
-            "it is.",
-            _loss_at(
-                lambda x0, t, noise, plan: (
-                    diffusion.q_sample(x0, t, plan, noise),
-                    t / len(plan),
-                    x0,
-                    noise,
-                )
-            ),
+        "New noise is drawn inside. Use the noise that is handed in, in q_sample and in "
+        "target.": _loss_at(_own_noise),
+        "x_t has another noise in it than the one that the network is asked for: hand the same "
+        "`noise` to q_sample and to target.": _loss_at(_two_noises),
+        "The network gets pure noise; it must get the noisy picture, x_t = q_sample(…).": _loss_at(
+            lambda x0, t, noise, plan: (noise, t, x0, noise)
         ),
-        Mistake(
-            "The squares are added up; take their mean, or the loss grows with the size of the "
-            "pictures.",
-            _loss(lambda o, a, x0, n: ((o - a) ** 2).flatten(1).sum(dim=1)),
-        ),  # fmt: skip
-        Mistake(
-            "This compares with the noise, whatever `prediction` says: use target(…), and hand "
-            "`prediction` on to it.",
-            _loss(lambda o, a, x0, n: _per_picture((o - n) ** 2)),
+        "x_t is one step away from x0, from "
+        "q_step; it must come from the jump, q_sample.": _loss_at(
+            lambda x0, t, noise, plan: (diffusion.q_step(x0, t, plan, noise), t, x0, noise)
         ),
-        Mistake(
-            "This compares with the picture, whatever `prediction` says: use target(…).",
-            _loss(lambda o, a, x0, n: _per_picture((o - x0) ** 2)),
+        "target(…) gets the noisy picture; it needs the clean one, x0.": _loss_at(
+            _noisy_for_target
         ),
-        Mistake(
-            "The network gets the clean picture; it must get the noisy one, x_t = q_sample(…).",
-            _loss_at(lambda x0, t, noise, plan: (x0, t, x0, noise)),
+        "The output is turned into a picture and compared with x0; compare the output itself "
+        "with target(…).": _as_picture,
+        "The mean is taken before the square, so "
+        "that errors up and down cancel: square first.": _loss(
+            lambda o, a, x0, n: _per_picture(o - a) ** 2
         ),
-        Mistake(
-            "The network is always told t = 0; hand it the t of each picture.",
-            _loss_at(
-                lambda x0, t, noise, plan: (
-                    diffusion.q_sample(x0, t, plan, noise),
-                    torch.zeros_like(t),
-                    x0,
-                    noise,
-                )
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "New noise is drawn inside. Use the noise that is handed in, in q_sample and in "
-            "target.",
-            _loss_at(_own_noise),
+        "The answer is compared with the network's "
+        "input x_t; compare it with target(…).": _input_as_target,
+        "The mean of the absolute difference; asked is the mean of its square.": _loss(
+            lambda o, a, x0, n: _per_picture((o - a).abs())
         ),
-        Mistake(
-            "x_t has another noise in it than the one that the network is asked for: hand the same "
-            "`noise` to q_sample and to target.",
-            _loss_at(_two_noises),
+        "The difference is not squared: errors up and down cancel each other.": _loss(
+            lambda o, a, x0, n: _per_picture(o - a)
         ),
-        Mistake(
-            "The network gets pure noise; it must get the noisy picture, x_t = q_sample(…).",
-            _loss_at(lambda x0, t, noise, plan: (noise, t, x0, noise)),
+        "There is a root over it: the mean square is asked for, not its root.": _loss(
+            lambda o, a, x0, n: _per_picture((o - a) ** 2).sqrt()
         ),
-        Mistake(
-            "x_t is one step away from x0, from q_step; it must come from the jump, q_sample.",
-            _loss_at(
-                lambda x0, t, noise, plan: (diffusion.q_step(x0, t, plan, noise), t, x0, noise)
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "target(…) gets the noisy picture; it needs the clean one, x0.",
-            _loss_at(_noisy_for_target),
-        ),
-        Mistake(
-            "The output is turned into a picture and compared with x0; compare the output itself "
-            "with target(…).",
-            _as_picture,
-        ),
-        Mistake(
-            "The mean is taken before the square, so that errors up and down cancel: square first.",
-            _loss(lambda o, a, x0, n: _per_picture(o - a) ** 2),
-        ),
-        Mistake(
-            "The answer is compared with the network's input x_t; compare it with target(…).",
-            _input_as_target,
-        ),
-        Mistake(
-            "The mean of the absolute difference; asked is the mean of its square.",
-            _loss(lambda o, a, x0, n: _per_picture((o - a).abs())),
-        ),
-        Mistake(
-            "The difference is not squared: errors up and down cancel each other.",
-            _loss(lambda o, a, x0, n: _per_picture(o - a)),
-        ),
-        Mistake(
-            "There is a root over it: the mean square is asked for, not its root.",
-            _loss(lambda o, a, x0, n: _per_picture((o - a) ** 2).sqrt()),
-        ),
-    ],
+    },
 )
 
 EXERCISES = [Q_POSTERIOR, PREDICT_X0, P_STEP, LOSS]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sdlearn import layers, unet
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 
 
 def _times():
@@ -43,71 +43,46 @@ TIME = Exercise(
         "The angles are t[:, None] * ω, [B, half]: each timestep with each ω.",
         "torch.cat([angles.cos(), angles.sin()], dim=1): cosines first.",
     ],
-    mistakes=[
-        Mistake(
-            "Sines come first in yours. The order does not matter to a network that learns it, but "
-            "Stable Diffusion's weights expect the cosines first.",
-            _waves(join=lambda c, s: torch.cat([s, c], dim=1)),
+    mistakes={
+        "Sines come first in yours. The order does not matter to a network that learns it, but "
+        "Stable Diffusion's weights expect the cosines first.": _waves(
+            join=lambda c, s: torch.cat([s, c], dim=1)
         ),
-        Mistake(
-            "Cosines and sines take turns in yours; all cosines come first, then all sines: "
-            "torch.cat([…], dim=1).",
-            _waves(join=lambda c, s: torch.stack([c, s], dim=2).flatten(1)),
+        "Cosines and sines take turns in yours; all cosines come first, then all sines: "
+        "torch.cat([…], dim=1).": _waves(join=lambda c, s: torch.stack([c, s], dim=2).flatten(1)),
+        "The sign of the exponent: ω falls from "
+        "1 to nearly 1/10,000; yours grows to 10,000.": _waves(
+            lambda half: 10_000 ** (torch.arange(half) / half)
         ),
-        Mistake(
-            "The sign of the exponent: ω falls from 1 to nearly 1/10,000; yours grows to 10,000.",
-            _waves(lambda half: 10_000 ** (torch.arange(half) / half)),
+        "The exponent is -i/(dim/2), and i runs to dim/2; yours is divided by dim, so that the "
+        "slowest wave is not slow enough.": _waves(
+            lambda half: 10_000 ** (-torch.arange(half) / (2 * half))
         ),
-        Mistake(
-            "The exponent is -i/(dim/2), and i runs to dim/2; yours is divided by dim, so that the "
-            "slowest wave is not slow enough.",
-            _waves(lambda half: 10_000 ** (-torch.arange(half) / (2 * half))),
+        "Yours divides by dim/2 - 1. Some papers do (freq_shift = 1 in the package); Stable "
+        "Diffusion divides by dim/2.": _waves(
+            lambda half: 10_000 ** (-torch.arange(half) / (half - 1))
         ),
-        Mistake(
-            "Yours divides by dim/2 - 1. Some papers do (freq_shift = 1 in the package); Stable "
-            "Diffusion divides by dim/2.",
-            _waves(lambda half: 10_000 ** (-torch.arange(half) / (half - 1))),
+        "The base is 1,000 in yours, as if it were the number of timesteps; it is 10,000.": _waves(
+            lambda half: 1000 ** (-torch.arange(half) / half)
         ),
-        Mistake(
-            "The base is 1,000 in yours, as if it were the number of timesteps; it is 10,000.",
-            _waves(lambda half: 1000 ** (-torch.arange(half) / half)),
+        "The index counts from 1 in yours; torch.arange counts from 0, so that the first wave "
+        "is cos(t).": _waves(lambda half: 10_000 ** (-(torch.arange(half) + 1) / half)),
+        "There is a 2π before t in yours. The wavelengths are 2π · 10,000^(i/half): ω has no "
+        "2π in it.": _waves(angles=lambda t, slow: 2 * math.pi * t[:, None] * slow),
+        "t is divided by 1,000 in yours. It goes in as it is, 0 to 999.": _waves(
+            angles=lambda t, slow: t[:, None] / 1000 * slow
         ),
-        Mistake(
-            "The index counts from 1 in yours; torch.arange counts from 0, so that the first wave "
-            "is cos(t).",
-            _waves(lambda half: 10_000 ** (-(torch.arange(half) + 1) / half)),
+        "t is divided by ω in yours; multiply.": _waves(angles=lambda t, slow: t[:, None] / slow),
+        "The waves do not slow down one by one: ω_i is 10,000 to the power -i/half, not "
+        "1 - i/half.": _waves(lambda half: 1 - torch.arange(half) / half),
+        "Those are the angles twice, without their cosine and sine.": _angles_alone,
+        "The second half should be sines; yours are cosines again.": _waves(
+            join=lambda c, s: torch.cat([c, c], dim=1)
         ),
-        Mistake(
-            "There is a 2π before t in yours. The wavelengths are 2π · 10,000^(i/half): ω has no "
-            "2π in it.",
-            _waves(angles=lambda t, slow: 2 * math.pi * t[:, None] * slow),
+        "The first half should be cosines; yours are sines as well.": _waves(
+            join=lambda c, s: torch.cat([s, s], dim=1)
         ),
-        Mistake(
-            "t is divided by 1,000 in yours. It goes in as it is, 0 to 999.",
-            _waves(angles=lambda t, slow: t[:, None] / 1000 * slow),
-        ),
-        Mistake(
-            "t is divided by ω in yours; multiply.",
-            _waves(angles=lambda t, slow: t[:, None] / slow),
-        ),
-        Mistake(
-            "The waves do not slow down one by one: ω_i is 10,000 to the power -i/half, not "
-            "1 - i/half.",
-            _waves(lambda half: 1 - torch.arange(half) / half),
-        ),
-        Mistake(
-            "Those are the angles twice, without their cosine and sine.",
-            _angles_alone,
-        ),
-        Mistake(
-            "The second half should be sines; yours are cosines again.",
-            _waves(join=lambda c, s: torch.cat([c, c], dim=1)),
-        ),
-        Mistake(
-            "The first half should be cosines; yours are sines as well.",
-            _waves(join=lambda c, s: torch.cat([s, s], dim=1)),
-        ),
-    ],
+    },
 )
 
 
@@ -170,93 +145,60 @@ RESNET = Exercise(
         "Second half: h = self.conv2(self.dropout(F.silu(self.norm2(h)))).",
         "Return h + x, or, where self.conv_shortcut is not None, h + self.conv_shortcut(x).",
     ],
-    mistakes=[
-        Mistake(
-            "The short cut is missing: what came in has to be added at the end.",
-            _resnet(join=lambda h, old, x: h),
+    mistakes={
+        "The short cut is missing: what came in has to be added at the end.": _resnet(
+            join=lambda h, old, x: h
         ),
-        Mistake(
-            "The time is left out: add self.time_emb_proj(F.silu(temb)) between the two halves.",
-            _resnet(add=lambda h, when: h),
+        "The time is left out: add self.time_emb_proj(F.silu(temb)) "
+        "between the two halves.": _resnet(add=lambda h, when: h),
+        "The time goes into its layer without its SiLU: self.time_emb_proj(F.silu(temb)).": _resnet(
+            when=lambda b, temb: b.time_emb_proj(temb)
         ),
-        Mistake(
-            "The time goes into its layer without its SiLU: self.time_emb_proj(F.silu(temb)).",
-            _resnet(when=lambda b, temb: b.time_emb_proj(temb)),
+        "SiLU comes before the time's layer, not "
+        "after it: self.time_emb_proj(F.silu(temb)).": _resnet(
+            when=lambda b, temb: F.silu(b.time_emb_proj(temb))
         ),
-        Mistake(
-            "SiLU comes before the time's layer, not after it: self.time_emb_proj(F.silu(temb)).",
-            _resnet(when=lambda b, temb: F.silu(b.time_emb_proj(temb))),
+        "The time is multiplied; it has to be added.": _resnet(
+            add=lambda h, when: h * when[:, :, None, None]
         ),
-        Mistake(
-            "The time is multiplied; it has to be added.",
-            _resnet(add=lambda h, when: h * when[:, :, None, None]),
+        "The time is added too late: it belongs between the two halves.": _time_last,
+        "The time is added after norm2; it comes before it, right after conv1.": _time_after_norm,
+        "SiLU comes after the norm, not before it: self.conv1(F.silu(self.norm1(x))), and the "
+        "same in the second half.": _resnet(
+            first=lambda b, x: b.conv1(b.norm1(F.silu(x))),
+            second=lambda b, h: b.conv2(b.dropout(b.norm2(F.silu(h)))),
         ),
-        Mistake("The time is added too late: it belongs between the two halves.", _time_last),
-        Mistake(
-            "The time is added after norm2; it comes before it, right after conv1.",
-            _time_after_norm,
+        "Here SiLU comes last in each half, after the convolution. The order is norm, SiLU, "
+        "convolution.": _resnet(
+            first=lambda b, x: F.silu(b.conv1(b.norm1(x))),
+            second=lambda b, h: F.silu(b.conv2(b.dropout(b.norm2(h)))),
         ),
-        Mistake(
-            "SiLU comes after the norm, not before it: self.conv1(F.silu(self.norm1(x))), and the "
-            "same in the second half.",
-            _resnet(
-                first=lambda b, x: b.conv1(b.norm1(F.silu(x))),
-                second=lambda b, h: b.conv2(b.dropout(b.norm2(F.silu(h)))),
-            ),
+        "The first SiLU is missing, before conv1.": _resnet(first=lambda b, x: b.conv1(b.norm1(x))),
+        "The second SiLU is missing, before conv2.": _resnet(
+            second=lambda b, h: b.conv2(b.dropout(b.norm2(h)))
         ),
-        Mistake(
-            "Here SiLU comes last in each half, after the convolution. The order is norm, SiLU, "
-            "convolution.",
-            _resnet(
-                first=lambda b, x: F.silu(b.conv1(b.norm1(x))),
-                second=lambda b, h: F.silu(b.conv2(b.dropout(b.norm2(h)))),
-            ),
+        "norm1 is left out, before the first SiLU.": _resnet(first=lambda b, x: b.conv1(F.silu(x))),
+        "norm2 is left out, before the second SiLU.": _resnet(
+            second=lambda b, h: b.conv2(b.dropout(F.silu(h)))
         ),
-        Mistake(
-            "The first SiLU is missing, before conv1.",
-            _resnet(first=lambda b, x: b.conv1(b.norm1(x))),
+        "ReLU in place of SiLU: F.silu(h) is h · sigmoid(h).": _resnet(
+            first=lambda b, x: b.conv1(F.relu(b.norm1(x))),
+            when=lambda b, temb: b.time_emb_proj(F.relu(temb)),
+            second=lambda b, h: b.conv2(b.dropout(F.relu(b.norm2(h)))),
         ),
-        Mistake(
-            "The second SiLU is missing, before conv2.",
-            _resnet(second=lambda b, h: b.conv2(b.dropout(b.norm2(h)))),
+        "The short cut carries norm1's output; it should carry x as it came in.": _resnet(
+            short=lambda b, x: (
+                b.norm1(x) if b.conv_shortcut is None else b.conv_shortcut(b.norm1(x))
+            )
         ),
-        Mistake(
-            "norm1 is left out, before the first SiLU.",
-            _resnet(first=lambda b, x: b.conv1(F.silu(x))),
+        "Right but for dropout: it comes before conv2, self.conv2(self.dropout(…)).": _resnet(
+            second=lambda b, h: b.conv2(F.silu(b.norm2(h)))
         ),
-        Mistake(
-            "norm2 is left out, before the second SiLU.",
-            _resnet(second=lambda b, h: b.conv2(b.dropout(F.silu(h)))),
+        "The sum is divided by √2. Some networks do; this one leaves it.": _resnet(
+            join=lambda h, old, x: (old + h) / 2**0.5
         ),
-        Mistake(
-            "ReLU in place of SiLU: F.silu(h) is h · sigmoid(h).",
-            _resnet(
-                first=lambda b, x: b.conv1(F.relu(b.norm1(x))),
-                when=lambda b, temb: b.time_emb_proj(F.relu(temb)),
-                second=lambda b, h: b.conv2(b.dropout(F.relu(b.norm2(h)))),
-            ),
-        ),
-        Mistake(
-            "The short cut carries norm1's output; it should carry x as it came in.",
-            _resnet(
-                short=lambda b, x: (
-                    b.norm1(x) if b.conv_shortcut is None else b.conv_shortcut(b.norm1(x))
-                )
-            ),
-        ),
-        Mistake(
-            "Right but for dropout: it comes before conv2, self.conv2(self.dropout(…)).",
-            _resnet(second=lambda b, h: b.conv2(F.silu(b.norm2(h)))),
-        ),
-        Mistake(
-            "The sum is divided by √2. Some networks do; this one leaves it.",
-            _resnet(join=lambda h, old, x: (old + h) / 2**0.5),
-        ),
-        Mistake(
-            "The short cut is subtracted from; add it.",
-            _resnet(join=lambda h, old, x: h - old),
-        ),
-    ],
+        "The short cut is subtracted from; add it.": _resnet(join=lambda h, old, x: h - old),
+    },
 )
 
 
@@ -302,61 +244,44 @@ ATTENTION = Exercise(
         "Divide the scores by √d. q.shape[-1] is d.",
         "A softmax over the keys, the last dimension, then times v: scores.softmax(dim=-1) @ v.",
     ],
-    mistakes=[
-        Mistake(
-            "The scores are not divided by √d.",
-            _attend(lambda q, k, v: _scores(q, k, 0).softmax(-1) @ v),
+    mistakes={
+        "The scores are not divided by √d.": _attend(
+            lambda q, k, v: _scores(q, k, 0).softmax(-1) @ v
         ),
-        Mistake(
-            "The scores are divided by d; it should be √d.",
-            _attend(lambda q, k, v: _scores(q, k, 1).softmax(-1) @ v),
+        "The scores are divided by d; it should be √d.": _attend(
+            lambda q, k, v: _scores(q, k, 1).softmax(-1) @ v
         ),
-        Mistake(
-            "√d is that of one head, q.shape[-1], not of all heads together.",
-            _attend(_of_all_heads),
+        "√d is that of one head, q.shape[-1], not of all heads together.": _attend(_of_all_heads),
+        "The scores are multiplied by √d; divide.": _attend(
+            lambda q, k, v: _scores(q, k, -0.5).softmax(-1) @ v
         ),
-        Mistake(
-            "The scores are multiplied by √d; divide.",
-            _attend(lambda q, k, v: _scores(q, k, -0.5).softmax(-1) @ v),
+        "The softmax goes over the queries; for each query the weights of the keys must add up "
+        "to 1: softmax(dim=-1).": _attend(lambda q, k, v: _scores(q, k).softmax(-2) @ v),
+        "The softmax goes over the heads; it should go over the keys: softmax(dim=-1).": _attend(
+            lambda q, k, v: _scores(q, k).softmax(1) @ v
         ),
-        Mistake(
-            "The softmax goes over the queries; for each query the weights of the keys must add up "
-            "to 1: softmax(dim=-1).",
-            _attend(lambda q, k, v: _scores(q, k).softmax(-2) @ v),
+        "There is no softmax: the scores have to become weights that add up to 1.": _attend(
+            lambda q, k, v: _scores(q, k) @ v
         ),
-        Mistake(
-            "The softmax goes over the heads; it should go over the keys: softmax(dim=-1).",
-            _attend(lambda q, k, v: _scores(q, k).softmax(1) @ v),
+        "The weights multiply the keys; they should multiply the values v.": _attend(
+            lambda q, k, v: _scores(q, k).softmax(-1) @ k
         ),
-        Mistake(
-            "There is no softmax: the scores have to become weights that add up to 1.",
-            _attend(lambda q, k, v: _scores(q, k) @ v),
+        "A query is compared with the values in yours; the scores are q times k.": _attend(
+            lambda q, k, v: _scores(q, v).softmax(-1) @ v
         ),
-        Mistake(
-            "The weights multiply the keys; they should multiply the values v.",
-            _attend(lambda q, k, v: _scores(q, k).softmax(-1) @ k),
+        "The softmax comes before the division by √d; divide the scores first.": _attend(
+            lambda q, k, v: _scores(q, k, 0).softmax(-1) / q.shape[-1] ** 0.5 @ v
         ),
-        Mistake(
-            "A query is compared with the values in yours; the scores are q times k.",
-            _attend(lambda q, k, v: _scores(q, v).softmax(-1) @ v),
+        "A sigmoid treats each score by itself; with a softmax the weights add up to 1.": _attend(
+            lambda q, k, v: _scores(q, k).sigmoid() @ v
         ),
-        Mistake(
-            "The softmax comes before the division by √d; divide the scores first.",
-            _attend(lambda q, k, v: _scores(q, k, 0).softmax(-1) / q.shape[-1] ** 0.5 @ v),
+        "Every key gets the same weight in yours: that is the mean of all values.": _attend(
+            lambda q, k, v: v.mean(dim=2, keepdim=True).expand(-1, -1, q.shape[2], -1)
         ),
-        Mistake(
-            "A sigmoid treats each score by itself; with a softmax the weights add up to 1.",
-            _attend(lambda q, k, v: _scores(q, k).sigmoid() @ v),
+        "The weights have the wrong sign: the keys least like the query get most.": _attend(
+            lambda q, k, v: (-_scores(q, k)).softmax(-1) @ v
         ),
-        Mistake(
-            "Every key gets the same weight in yours: that is the mean of all values.",
-            _attend(lambda q, k, v: v.mean(dim=2, keepdim=True).expand(-1, -1, q.shape[2], -1)),
-        ),
-        Mistake(
-            "The weights have the wrong sign: the keys least like the query get most.",
-            _attend(lambda q, k, v: (-_scores(q, k)).softmax(-1) @ v),
-        ),
-    ],
+    },
 )
 
 
@@ -444,41 +369,27 @@ UP_PATH = Exercise(
         "n is parts.at('layers_per_block', level). skips.pop() gives the last one and removes it.",
         "[skips.pop() for _ in range(parts.at('layers_per_block', level) + 1)]",
     ],
-    mistakes=[
-        Mistake(
-            "One stage too few: the way up has one residual block more in each level than the way "
-            "down, so that every stage, those after downsampling and conv_in's too, finds a taker.",
-            _take(_last_first),
+    mistakes={
+        "One stage too few: the way up has one residual block more in each level than the way "
+        "down, so that every stage, those after downsampling "
+        "and conv_in's too, finds a taker.": _take(_last_first),
+        "The stages are taken from the front; the way up begins where the way down ended: the "
+        "last comes first, .pop().": _take(_from_the_front),
+        "A level's stages are in the order of the way down; the last one comes first.": _take(
+            _in_order_of_the_way_down
         ),
-        Mistake(
-            "The stages are taken from the front; the way up begins where the way down ended: the "
-            "last comes first, .pop().",
-            _take(_from_the_front),
+        "The stages stay in the list, so that every level takes the same ones: .pop() removes "
+        "what it gives.": _take(_not_taken),
+        "Each stage is taken to have this level's own number of channels. The last one of a "
+        "level comes from before its first block, so it has those of the level above.": _take(
+            _own_size
         ),
-        Mistake(
-            "A level's stages are in the order of the way down; the last one comes first.",
-            _take(_in_order_of_the_way_down),
+        "Right as long as all levels have as many blocks as the first; ask for each level: "
+        "parts.at('layers_per_block', level).": _of_the_first_level,
+        "One stage too many: a level of n blocks on the way down has n + 1 on the way up.": _take(
+            lambda skips, n, size: [skips.pop() for _ in range(min(n + 2, len(skips)))]
         ),
-        Mistake(
-            "The stages stay in the list, so that every level takes the same ones: .pop() removes "
-            "what it gives.",
-            _take(_not_taken),
-        ),
-        Mistake(
-            "Each stage is taken to have this level's own number of channels. The last one of a "
-            "level comes from before its first block, so it has those of the level above.",
-            _take(_own_size),
-        ),
-        Mistake(
-            "Right as long as all levels have as many blocks as the first; ask for each level: "
-            "parts.at('layers_per_block', level).",
-            _of_the_first_level,
-        ),
-        Mistake(
-            "One stage too many: a level of n blocks on the way down has n + 1 on the way up.",
-            _take(lambda skips, n, size: [skips.pop() for _ in range(min(n + 2, len(skips)))]),
-        ),
-    ],
+    },
 )
 
 EXERCISES = [TIME, RESNET, ATTENTION, UP_PATH]

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from sdlearn import data, optimiser, train
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 
 
 def _pictures(count, width, height):
@@ -50,54 +50,52 @@ TO_TENSOR = Exercise(
         ".permute(0, 3, 1, 2) moves the colours.",
         "Bytes 0 … 255 become .float() / 127.5 - 1.",
     ],
-    mistakes=[
-        Mistake("These are still bytes, 0 to 255: divide by 127.5 and subtract 1.",
-                _scaled(lambda x: x)),
-        Mistake("This is [0, 1]. The noise has mean 0, and so should the pictures: [-1, 1], "
-                "that is x / 127.5 - 1.", _scaled(lambda x: x / 255)),
-        Mistake("This is [-0.5, 0.5]: from bytes to [-1, 1] it is x / 127.5 - 1.",
-                _scaled(lambda x: x / 255 - 0.5)),
-        Mistake("128 where 127.5 belongs: 255 should become exactly 1.",
-                _scaled(lambda x: x / 128 - 1)),
-        Mistake("x / 127.5 is [0, 2]: subtract 1.", _scaled(lambda x: x / 127.5)),
-        Mistake("The sign: white, 255, should be 1 and black, 0, should be -1.",
-                _scaled(lambda x: 1 - x / 127.5)),
-        Mistake(
-            "This scales each batch by its own mean and spread. A picture must not depend on its "
-            "neighbours, and the way back to bytes must be known: x / 127.5 - 1.",
-            _scaled(lambda x: (x - x.mean()) / x.std()),
+    mistakes={
+        "These are still bytes, 0 to 255: divide by 127.5 and subtract 1.": _scaled(lambda x: x),
+        "This is [0, 1]. The noise has mean 0, and so should the pictures: [-1, 1], "
+        "that is x / 127.5 - 1.": _scaled(lambda x: x / 255),
+        "This is [-0.5, 0.5]: from bytes to [-1, 1] it is x / 127.5 - 1.": _scaled(
+            lambda x: x / 255 - 0.5
         ),
-        Mistake(
-            "The colours come last, [N, H, W, 3]; torch wants [N, 3, H, W]: .permute(0, 3, 1, 2).",
-            lambda pictures: _bytes(pictures).float() / 127.5 - 1,
+        "128 where 127.5 belongs: 255 should become exactly 1.": _scaled(lambda x: x / 128 - 1),
+        "x / 127.5 is [0, 2]: subtract 1.": _scaled(lambda x: x / 127.5),
+        "The sign: white, 255, should be 1 and black, 0, should be -1.": _scaled(
+            lambda x: 1 - x / 127.5
         ),
-        Mistake(
-            "The shape is right, but view or reshape only renames the places, and pixels end up "
-            "where they do not belong. Move the axis: .permute(0, 3, 1, 2).",
-            lambda pictures: (
-                _bytes(pictures).float().reshape(len(pictures), 3, *pictures[0].size[::-1]) / 127.5
-                - 1
-            ),
+        "This scales each batch by its own mean and spread. A picture must not depend on its "
+        "neighbours, and the way back to bytes must be known: x / 127.5 - 1.": _scaled(
+            lambda x: (x - x.mean()) / x.std()
         ),
-        Mistake(
-            "Rows and columns are exchanged: .permute(0, 3, 1, 2) keeps rows before columns.",
-            lambda pictures: data.to_tensor(pictures).transpose(2, 3).contiguous(),
+        "The colours come last, [N, H, W, 3]; torch "
+        "wants [N, 3, H, W]: .permute(0, 3, 1, 2).": lambda pictures: (
+            _bytes(pictures).float() / 127.5 - 1
         ),
-        Mistake(
-            "A byte cannot hold more than 255: calculating before .float() wraps around. First "
-            ".float(), then the arithmetic.",
-            _in_bytes,
+        "The shape is right, but view or reshape only renames the places, and pixels end up "
+        "where they do not belong. Move the axis: .permute(0, 3, 1, 2).": lambda pictures: (
+            _bytes(pictures).float().reshape(len(pictures), 3, *pictures[0].size[::-1]) / 127.5 - 1
         ),
-        Mistake("Red and blue are exchanged: PIL's order is red, green, blue already.",
-                lambda pictures: data.to_tensor(pictures).flip(1)),
-        Mistake("This is float64: .float() gives the float32 that the network calculates in.",
-                lambda pictures: data.to_tensor(pictures).double()),
-        Mistake("This is the first picture only: stack all of them, [N, 3, H, W].",
-                lambda pictures: data.to_tensor(pictures)[0]),
-        Mistake("This is a list of tensors: np.stack or torch.stack makes them one, [N, 3, H, W].",
-                lambda pictures: list(data.to_tensor(pictures))),
-    ],
-)  # fmt: skip
+        "Rows and columns are exchanged: .permute(0, "
+        "3, 1, 2) keeps rows before columns.": lambda pictures: (
+            data.to_tensor(pictures).transpose(2, 3).contiguous()
+        ),
+        "A byte cannot hold more than 255: calculating before .float() wraps around. First "
+        ".float(), then the arithmetic.": _in_bytes,
+        "Red and blue are exchanged: PIL's order is red, green, blue already.": lambda pictures: (
+            data.to_tensor(pictures).flip(1)
+        ),
+        "This is float64: .float() gives "
+        "the float32 that the network calculates in.": lambda pictures: data.to_tensor(
+            pictures
+        ).double(),
+        "This is the first picture only: stack all of them, [N, 3, H, W].": lambda pictures: (
+            data.to_tensor(pictures)[0]
+        ),
+        "This is a list of tensors: np.stack "
+        "or torch.stack makes them one, [N, 3, H, W].": lambda pictures: list(
+            data.to_tensor(pictures)
+        ),
+    },
+)
 
 
 def _adamw_cases():
@@ -147,107 +145,69 @@ ADAMW_STEP = Exercise(
         "p = p - lr * weight_decay * p, then p - lr * m_hat / (v_hat.sqrt() + eps). Return p, m, "
         "v: the running means as they were before the correction.",
     ],
-    mistakes=[
-        Mistake(
-            "The bias correction of m is missing: divide by 1 - β1^step. Without it the first "
-            "steps are too short.",
-            _adamw(m_hat=lambda m, a, n: m),
+    mistakes={
+        "The bias correction of m is missing: divide by 1 - β1^step. Without it the first "
+        "steps are too short.": _adamw(m_hat=lambda m, a, n: m),
+        "The bias correction of v is missing: divide by 1 - β2^step. Without it the first "
+        "steps are too long.": _adamw(v_hat=lambda v, b, n: v),
+        "Both bias corrections are missing: m̂ = m/(1 - β1^step), v̂ = v/(1 - β2^step).": _adamw(
+            m_hat=lambda m, a, n: m, v_hat=lambda v, b, n: v
         ),
-        Mistake(
-            "The bias correction of v is missing: divide by 1 - β2^step. Without it the first "
-            "steps are too long.",
-            _adamw(v_hat=lambda v, b, n: v),
+        "The bias is corrected as in the first step, in every step: it is β to the power of "
+        "`step`.": _adamw(m_hat=lambda m, a, n: m / (1 - a), v_hat=lambda v, b, n: v / (1 - b)),
+        "The power in the bias correction is step "
+        "+ 1; `step` is 1 in the first step already.": _adamw(
+            m_hat=lambda m, a, n: m / (1 - a ** (n + 1)),
+            v_hat=lambda v, b, n: v / (1 - b ** (n + 1)),
         ),
-        Mistake(
-            "Both bias corrections are missing: m̂ = m/(1 - β1^step), v̂ = v/(1 - β2^step).",
-            _adamw(m_hat=lambda m, a, n: m, v_hat=lambda v, b, n: v),
+        "The bias correction multiplies; divide by 1 - β^step.": _adamw(
+            m_hat=lambda m, a, n: m * (1 - a**n),
+            v_hat=lambda v, b, n: v * (1 - b**n),
         ),
-        Mistake(
-            "The bias is corrected as in the first step, in every step: it is β to the power of "
-            "`step`.",
-            _adamw(m_hat=lambda m, a, n: m / (1 - a), v_hat=lambda v, b, n: v / (1 - b)),
+        "The corrected means are returned. Keep m and v themselves: the next step corrects "
+        "again.": _adamw(give=lambda p, m, v, m_hat, v_hat: (p, m_hat, v_hat)),
+        "The weight decay is added to the gradient: that is plain Adam with an L2 penalty, "
+        "where large gradients hide it. In AdamW it acts on p alone: p - lr · λ · p.": _adamw(
+            grad=lambda g, p, d: g + d * p, decay=lambda p, lr, d: p
         ),
-        Mistake(
-            "The power in the bias correction is step + 1; `step` is 1 in the first step already.",
-            _adamw(
-                m_hat=lambda m, a, n: m / (1 - a ** (n + 1)),
-                v_hat=lambda v, b, n: v / (1 - b ** (n + 1)),
-            ),
+        "The weight decay is missing: p - lr · λ · p before the step.": _adamw(
+            decay=lambda p, lr, d: p
         ),
-        Mistake(
-            "The bias correction multiplies; divide by 1 - β^step.",
-            _adamw(
-                m_hat=lambda m, a, n: m * (1 - a**n),
-                v_hat=lambda v, b, n: v * (1 - b**n),
-            ),
+        "The weight decay lacks the learning rate: p - lr · λ · p.": _adamw(
+            decay=lambda p, lr, d: p - d * p
         ),
-        Mistake(
-            "The corrected means are returned. Keep m and v themselves: the next step corrects "
-            "again.",
-            _adamw(give=lambda p, m, v, m_hat, v_hat: (p, m_hat, v_hat)),
+        "The weight decay has the wrong sign, and makes the weights grow: p - lr · λ · p.": _adamw(
+            decay=lambda p, lr, d: p + lr * d * p
         ),
-        Mistake(
-            "The weight decay is added to the gradient: that is plain Adam with an L2 penalty, "
-            "where large gradients hide it. In AdamW it acts on p alone: p - lr · λ · p.",
-            _adamw(grad=lambda g, p, d: g + d * p, decay=lambda p, lr, d: p),
+        "The root is missing: divide by √v̂ + ε, not by v̂ + ε.": _adamw(
+            move=lambda m, v, e: m / (v + e)
         ),
-        Mistake(
-            "The weight decay is missing: p - lr · λ · p before the step.",
-            _adamw(decay=lambda p, lr, d: p),
+        "ε stands under the root; it is added after it: √v̂ + ε.": _adamw(
+            move=lambda m, v, e: m / (v + e).sqrt()
         ),
-        Mistake(
-            "The weight decay lacks the learning rate: p - lr · λ · p.",
-            _adamw(decay=lambda p, lr, d: p - d * p),
+        "ε is missing: divide by √v̂ + ε.": _adamw(move=lambda m, v, e: m / v.sqrt()),
+        "v is the running mean of the squared gradient: grad**2, not grad.": _adamw(
+            v=lambda v, g, b: b * v + (1 - b) * g, move=lambda m, v, e: m / (v.abs().sqrt() + e)
         ),
-        Mistake(
-            "The weight decay has the wrong sign, and makes the weights grow: p - lr · λ · p.",
-            _adamw(decay=lambda p, lr, d: p + lr * d * p),
+        "β and 1 - β are exchanged in m and v: β is the share that is kept, 1 - β what the new "
+        "gradient adds.": _adamw(
+            m=lambda m, g, a: (1 - a) * m + a * g,
+            v=lambda v, g, b: (1 - b) * v + b * g**2,
         ),
-        Mistake(
-            "The root is missing: divide by √v̂ + ε, not by v̂ + ε.",
-            _adamw(move=lambda m, v, e: m / (v + e)),
+        "The new gradient is added in full; it counts 1 - β, or the mean would grow to many "
+        "times its size.": _adamw(m=lambda m, g, a: a * m + g, v=lambda v, g, b: b * v + g**2),
+        "The step goes uphill: the gradient points to where the loss grows, so subtract.": _adamw(
+            p=lambda p, lr, move: p + lr * move
         ),
-        Mistake(
-            "ε stands under the root; it is added after it: √v̂ + ε.",
-            _adamw(move=lambda m, v, e: m / (v + e).sqrt()),
+        "The step uses the newest gradient; it should "
+        "use its running mean m̂.": lambda p, grad, m, v, step, lr, betas, eps, decay: _adamw(
+            move=lambda m_hat, v_hat, e: grad / (v_hat.sqrt() + e)
+        )(p, grad, m, v, step, lr, betas, eps, decay),
+        "betas holds β1 first, for m, then β2, "
+        "for v: yours are exchanged.": lambda p, grad, m, v, step, lr, betas, eps, decay: (
+            optimiser.adamw_step(p, grad, m, v, step, lr, betas[::-1], eps, decay)
         ),
-        Mistake("ε is missing: divide by √v̂ + ε.", _adamw(move=lambda m, v, e: m / v.sqrt())),
-        Mistake(
-            "v is the running mean of the squared gradient: grad**2, not grad.",
-            _adamw(
-                v=lambda v, g, b: b * v + (1 - b) * g, move=lambda m, v, e: m / (v.abs().sqrt() + e)
-            ),
-        ),  # fmt: skip
-        Mistake(
-            "β and 1 - β are exchanged in m and v: β is the share that is kept, 1 - β what the new "
-            "gradient adds.",
-            _adamw(
-                m=lambda m, g, a: (1 - a) * m + a * g,
-                v=lambda v, g, b: (1 - b) * v + b * g**2,
-            ),
-        ),
-        Mistake(
-            "The new gradient is added in full; it counts 1 - β, or the mean would grow to many "
-            "times its size.",
-            _adamw(m=lambda m, g, a: a * m + g, v=lambda v, g, b: b * v + g**2),
-        ),
-        Mistake(
-            "The step goes uphill: the gradient points to where the loss grows, so subtract.",
-            _adamw(p=lambda p, lr, move: p + lr * move),
-        ),
-        Mistake(
-            "The step uses the newest gradient; it should use its running mean m̂.",
-            lambda p, grad, m, v, step, lr, betas, eps, decay: _adamw(
-                move=lambda m_hat, v_hat, e: grad / (v_hat.sqrt() + e)
-            )(p, grad, m, v, step, lr, betas, eps, decay),
-        ),
-        Mistake(
-            "betas holds β1 first, for m, then β2, for v: yours are exchanged.",
-            lambda p, grad, m, v, step, lr, betas, eps, decay: optimiser.adamw_step(
-                p, grad, m, v, step, lr, betas[::-1], eps, decay
-            ),
-        ),
-    ],
+    },
 )
 
 
@@ -289,61 +249,54 @@ LEARNING_RATE = Exercise(
         "For the cosine: which share of the way down is done, 0 at step = warmup and 1 at steps? "
         "(step - warmup) / (steps - warmup). The rate is lr * (1 + math.cos(math.pi * share)) / 2.",
     ],
-    mistakes=[
-        Mistake(
-            "The first step has the rate 0, so it does nothing: count from 1, "
-            "(step + 1) / (warmup + 1).",
-            _rate(lambda s, w: s / w),
+    mistakes={
+        "The first step has the rate 0, so it does nothing: count from 1, "
+        "(step + 1) / (warmup + 1).": _rate(lambda s, w: s / w),
+        "The line ends a step early: it should reach lr in step `warmup`, where the cosine "
+        "begins, so divide by warmup + 1.": _rate(lambda s, w: (s + 1) / w),
+        "The first step has the rate 0, so it does nothing: it is step + 1 above the line.": _rate(
+            lambda s, w: s / (w + 1)
         ),
-        Mistake(
-            "The line ends a step early: it should reach lr in step `warmup`, where the cosine "
-            "begins, so divide by warmup + 1.",
-            _rate(lambda s, w: (s + 1) / w),
+        "There is no warm-up: for step < warmup the rate rises in a line.": _rate(lambda s, w: 1.0),
+        "There is no line, the cosine begins "
+        "at step 0: that is a curve without warm-up.": lambda step, steps, lr, warmup: (
+            lr * _cosine(step / steps)
         ),
-        Mistake("The first step has the rate 0, so it does nothing: it is step + 1 above the line.",
-                _rate(lambda s, w: s / (w + 1))),
-        Mistake("There is no warm-up: for step < warmup the rate rises in a line.",
-                _rate(lambda s, w: 1.0)),
-        Mistake(
-            "There is no line, the cosine begins at step 0: that is a curve without warm-up.",
-            lambda step, steps, lr, warmup: lr * _cosine(step / steps),
+        "The cosine counts from step 0; it begins where the warm-up ends: "
+        "(step - warmup) / (steps - warmup).": _rate(fall=lambda s, n, w: _cosine(s / n)),
+        "The cosine would come to 0 too late: it has steps - warmup steps, not all of them.": _rate(
+            fall=lambda s, n, w: _cosine((s - w) / n)
         ),
-        Mistake(
-            "The cosine counts from step 0; it begins where the warm-up ends: "
-            "(step - warmup) / (steps - warmup).",
-            _rate(fall=lambda s, n, w: _cosine(s / n)),
+        "The rate falls in a line; asked is half a wave of the cosine.": _rate(
+            fall=lambda s, n, w: 1 - (s - w) / (n - w)
         ),
-        Mistake(
-            "The cosine would come to 0 too late: it has steps - warmup steps, not all of them.",
-            _rate(fall=lambda s, n, w: _cosine((s - w) / n)),
+        "After the warm-up the rate stays as it is; it should fall to 0.": _rate(
+            fall=lambda s, n, w: 1.0
         ),
-        Mistake("The rate falls in a line; asked is half a wave of the cosine.",
-                _rate(fall=lambda s, n, w: 1 - (s - w) / (n - w))),
-        Mistake("After the warm-up the rate stays as it is; it should fall to 0.",
-                _rate(fall=lambda s, n, w: 1.0)),
-        Mistake(
-            "This is a quarter of a wave, which ends with a steep fall: (1 + cos(π · share)) / 2.",
-            _rate(fall=lambda s, n, w: math.cos(math.pi / 2 * (s - w) / (n - w))),
+        "This is a quarter of a wave, which ends "
+        "with a steep fall: (1 + cos(π · share)) / 2.": _rate(
+            fall=lambda s, n, w: math.cos(math.pi / 2 * (s - w) / (n - w))
         ),
-        Mistake("π is missing in the cosine.",
-                _rate(fall=lambda s, n, w: (1 + math.cos((s - w) / (n - w))) / 2)),
-        Mistake("The cosine alone goes from 1 to -1: add 1 and halve.",
-                _rate(fall=lambda s, n, w: math.cos(math.pi * (s - w) / (n - w)))),
-        Mistake("Halve it: 1 + cos goes from 2 to 0.",
-                _rate(fall=lambda s, n, w: 2 * _cosine((s - w) / (n - w)))),
-        Mistake("The rate rises after the warm-up: it is 1 + cos, not 1 - cos.",
-                _rate(fall=lambda s, n, w: 1 - _cosine((s - w) / (n - w)))),
-        Mistake(
-            "The curve is right for lr = 1 but does not depend on lr: multiply by it.",
-            lambda step, steps, lr, warmup: train.learning_rate(step, steps, 1.0, warmup),
+        "π is missing in the cosine.": _rate(
+            fall=lambda s, n, w: (1 + math.cos((s - w) / (n - w))) / 2
         ),
-        Mistake(
-            "The last step has the rate 0, so it does nothing: divide by steps - warmup, not by "
-            "one less.",
-            _rate(fall=lambda s, n, w: _cosine((s - w) / (n - 1 - w))),
+        "The cosine alone goes from 1 to -1: add 1 and halve.": _rate(
+            fall=lambda s, n, w: math.cos(math.pi * (s - w) / (n - w))
         ),
-    ],
-)  # fmt: skip
+        "Halve it: 1 + cos goes from 2 to 0.": _rate(
+            fall=lambda s, n, w: 2 * _cosine((s - w) / (n - w))
+        ),
+        "The rate rises after the warm-up: it is 1 + cos, not 1 - cos.": _rate(
+            fall=lambda s, n, w: 1 - _cosine((s - w) / (n - w))
+        ),
+        "The curve is right for lr = "
+        "1 but does not depend on lr: multiply by it.": lambda step, steps, lr, warmup: (
+            train.learning_rate(step, steps, 1.0, warmup)
+        ),
+        "The last step has the rate 0, so it does nothing: divide by steps - warmup, not by "
+        "one less.": _rate(fall=lambda s, n, w: _cosine((s - w) / (n - 1 - w))),
+    },
+)
 
 
 def _nets():
@@ -424,66 +377,39 @@ UPDATE_EMA = Exercise(
         "end changes the tensor itself: mul_, add_, copy_, lerp_.",
         "average.lerp_(value, 1 - decay) goes the share 1 - decay of the way to value.",
     ],
-    mistakes=[
-        Mistake(
-            "Nothing has changed. average = … gives the name to a new tensor, and the module keeps "
-            "the old one: change it in place, with average.copy_(…) or average.lerp_(…).",
-            lambda ema, model, step, decay: None,
+    mistakes={
+        "Nothing has changed. average = … gives the name to a new tensor, and the module keeps "
+        "the old one: change it in place, "
+        "with average.copy_(…) or average.lerp_(…).": lambda ema, model, step, decay: None,
+        "The shares are exchanged: the average keeps `decay` of itself and takes 1 - decay of "
+        "the new value.": _average(lambda a, v, d: (1 - d) * a + d * v),
+        "The new value is added in full: it counts 1 - decay.": _average(lambda a, v, d: d * a + v),
+        "The new value is missing: the average shrinks to 0.": _average(lambda a, v, d: d * a),
+        "The average is the model's weights themselves now: it should move towards them by "
+        "the share 1 - decay only.": _average(lambda a, v, d: v),
+        "1 - decay of the value is added, but nothing of the old average taken away: multiply "
+        "it by decay.": _average(lambda a, v, d: a + (1 - d) * v),
+        "The sign: average + (1 - decay) · (value - average) moves towards the value.": _average(
+            lambda a, v, d: a - (1 - d) * (v - a)
         ),
-        Mistake(
-            "The shares are exchanged: the average keeps `decay` of itself and takes 1 - decay of "
-            "the new value.",
-            _average(lambda a, v, d: (1 - d) * a + d * v),
+        "The decay is the same from the first step on: keep the line with (1 + step) / "
+        "(10 + step), or the random weights of the start stay in the average for long.": _average(
+            _right, lambda decay, step: decay
         ),
-        Mistake(
-            "The new value is added in full: it counts 1 - decay.",
-            _average(lambda a, v, d: d * a + v),
+        "The decay is always (1 + step) / (10 + step); "
+        "it should grow no further than `decay`.": _average(
+            _right, lambda decay, step: (1 + step) / (10 + step)
         ),
-        Mistake(
-            "The new value is missing: the average shrinks to 0.",
-            _average(lambda a, v, d: d * a),
+        "This is the plain mean of both: the average should keep `decay` of itself.": _average(
+            lambda a, v, d: (a + v) / 2
         ),
-        Mistake(
-            "The average is the model's weights themselves now: it should move towards them by "
-            "the share 1 - decay only.",
-            _average(lambda a, v, d: v),
-        ),
-        Mistake(
-            "1 - decay of the value is added, but nothing of the old average taken away: multiply "
-            "it by decay.",
-            _average(lambda a, v, d: a + (1 - d) * v),
-        ),
-        Mistake(
-            "The sign: average + (1 - decay) · (value - average) moves towards the value.",
-            _average(lambda a, v, d: a - (1 - d) * (v - a)),
-        ),
-        Mistake(
-            "The decay is the same from the first step on: keep the line with (1 + step) / "
-            "(10 + step), or the random weights of the start stay in the average for long.",
-            _average(_right, lambda decay, step: decay),
-        ),
-        Mistake(
-            "The decay is always (1 + step) / (10 + step); it should grow no further than `decay`.",
-            _average(_right, lambda decay, step: (1 + step) / (10 + step)),
-        ),
-        Mistake(
-            "This is the plain mean of both: the average should keep `decay` of itself.",
-            _average(lambda a, v, d: (a + v) / 2),
-        ),
-        Mistake(
-            "The model moves towards the average: leave the model as it is and move the average.",
-            _model_moves,
-        ),
-        Mistake(
-            "The average is right, but the model has been changed as well: it must go on training "
-            "from its own weights.",
-            _ema_and_model,
-        ),
-        Mistake(
-            "Only the weight matrix moves; the biases have to as well: all of .parameters().",
-            _bias_forgotten,
-        ),
-    ],
+        "The model moves towards the average: leave "
+        "the model as it is and move the average.": _model_moves,
+        "The average is right, but the model has been changed as well: it must go on training "
+        "from its own weights.": _ema_and_model,
+        "Only the weight matrix moves; the "
+        "biases have to as well: all of .parameters().": _bias_forgotten,
+    },
 )
 
 EXERCISES = [TO_TENSOR, ADAMW_STEP, LEARNING_RATE, UPDATE_EMA]

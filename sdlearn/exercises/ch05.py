@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sdlearn import samplers
-from sdlearn.exercises.bank import Case, Exercise, Mistake
+from sdlearn.exercises.bank import Case, Exercise
 from sdlearn.schedule import NoiseSchedule
 
 LEVELS = [(6.0, 2.5), (2.5, 1.5), (1.5, 0.4), (0.4, 0.0)]
@@ -64,65 +64,40 @@ EULER = Exercise(
         "y = y + (sigma_next - sigma) * slope. The difference is negative: the noise shrinks. "
         "After the loop, return y.",
     ],
-    mistakes=[
-        Mistake(
-            "The slope points the wrong way: it is y minus the guess, divided by σ, not the guess "
-            "minus y.",
-            _euler(lambda y, x0, s, n: y + (n - s) * (x0 - y) / s),
+    mistakes={
+        "The slope points the wrong way: it is y minus the guess, divided by σ, not the guess "
+        "minus y.": _euler(lambda y, x0, s, n: y + (n - s) * (x0 - y) / s),
+        "The step goes by the next σ; it has to go by the difference, sigma_next - sigma.": _euler(
+            lambda y, x0, s, n: y + n * (y - x0) / s
         ),
-        Mistake(
-            "The step goes by the next σ; it has to go by the difference, sigma_next - sigma.",
-            _euler(lambda y, x0, s, n: y + n * (y - x0) / s),
+        "The step goes by minus the whole of σ, which is all the way to the guess: go by "
+        "sigma_next - sigma.": _euler(lambda y, x0, s, n: x0),
+        "The slope is not divided by σ: y minus the guess is noise of size σ, and the slope is "
+        "the noise alone.": _euler(lambda y, x0, s, n: y + (n - s) * (y - x0)),
+        "The slope is divided by the next σ; it is measured where y stands, at σ.": _euler(
+            lambda y, x0, s, n: y + (n - s) * (y - x0) / n
         ),
-        Mistake(
-            "The step goes by minus the whole of σ, which is all the way to the guess: go by "
-            "sigma_next - sigma.",
-            _euler(lambda y, x0, s, n: x0),
+        "The step starts from the guess; it has to start from y.": _euler(
+            lambda y, x0, s, n: x0 + (n - s) * (y - x0) / s
         ),
-        Mistake(
-            "The slope is not divided by σ: y minus the guess is noise of size σ, and the slope is "
-            "the noise alone.",
-            _euler(lambda y, x0, s, n: y + (n - s) * (y - x0)),
+        "The guess itself is taken for the slope; the slope is (y - guess) / σ.": _euler(
+            lambda y, x0, s, n: y + (n - s) * x0
         ),
-        Mistake(
-            "The slope is divided by the next σ; it is measured where y stands, at σ.",
-            _euler(lambda y, x0, s, n: y + (n - s) * (y - x0) / n),
+        "That is DDPM's share: the noise shrinks by (σ_next/σ)², and none comes back. Euler's "
+        "step goes by sigma_next - sigma.": _euler(
+            lambda y, x0, s, n: x0 + (n / s) ** 2 * (y - x0)
         ),
-        Mistake(
-            "The step starts from the guess; it has to start from y.",
-            _euler(lambda y, x0, s, n: x0 + (n - s) * (y - x0) / s),
+        "The noise is drawn anew. Euler's noise is the one that is in y already.": _euler(
+            lambda y, x0, s, n: x0 + n * torch.randn_like(y)
         ),
-        Mistake(
-            "The guess itself is taken for the slope; the slope is (y - guess) / σ.",
-            _euler(lambda y, x0, s, n: y + (n - s) * x0),
-        ),
-        Mistake(
-            "That is DDPM's share: the noise shrinks by (σ_next/σ)², and none comes back. Euler's "
-            "step goes by sigma_next - sigma.",
-            _euler(lambda y, x0, s, n: x0 + (n / s) ** 2 * (y - x0)),
-        ),
-        Mistake(
-            "The noise is drawn anew. Euler's noise is the one that is in y already.",
-            _euler(lambda y, x0, s, n: x0 + n * torch.randn_like(y)),
-        ),
-        Mistake(
-            "Only the first step is done: the return belongs after the loop, not in it.",
-            _euler_one_step,
-        ),
-        Mistake(
-            "The guess is asked for once, before the loop. Ask again in every step: denoise(y, i).",
-            _euler_frozen_guess,
-        ),
-        Mistake(
-            "denoise is always told that this is step 0: hand it i, or the network is told the "
-            "wrong noise level.",
-            _euler_first_guess,
-        ),
-        Mistake(
-            "denoise is told i + 1; y is still at the level of step i.",
-            _euler_off_by_one,
-        ),
-    ],
+        "Only the first step is done: "
+        "the return belongs after the loop, not in it.": _euler_one_step,
+        "The guess is asked for once, before the "
+        "loop. Ask again in every step: denoise(y, i).": _euler_frozen_guess,
+        "denoise is always told that this is step 0: hand it i, or the network is told the "
+        "wrong noise level.": _euler_first_guess,
+        "denoise is told i + 1; y is still at the level of step i.": _euler_off_by_one,
+    },
 )
 
 
@@ -166,65 +141,39 @@ DPMPP_2M = Exercise(
         "Then y = middle + sigma_next / sigma * (y - middle), and "
         "h_before, x0_before = h, x0.",
     ],
-    mistakes=[
-        Mistake(
-            "The guess is never carried on, so this is DDIM. Is middle used in the step, and are "
-            "h_before and x0_before set at the end of each one?",
-            samplers.euler,
+    mistakes={
+        "The guess is never carried on, so this is DDIM. Is middle used in the step, and are "
+        "h_before and x0_before set at the end of each one?": samplers.euler,
+        "The guess is carried back to where it was: the change is x0 - x0_before.": _dpmpp(
+            lambda x0, before, r: x0 - r / 2 * (x0 - before)
         ),
-        Mistake(
-            "The guess is carried back to where it was: the change is x0 - x0_before.",
-            _dpmpp(lambda x0, before, r: x0 - r / 2 * (x0 - before)),
+        "The guess is carried to the end of the step; half-way is right, the mean over the "
+        "step: the 2 in h / (2 * h_before).": _dpmpp(lambda x0, before, r: x0 + r * (x0 - before)),
+        "The ratio is upside down: this step's h above, the one before below.": _dpmpp(
+            ratio=lambda h, h_before: h_before / h if h else 0
         ),
-        Mistake(
-            "The guess is carried to the end of the step; half-way is right, the mean over the "
-            "step: the 2 in h / (2 * h_before).",
-            _dpmpp(lambda x0, before, r: x0 + r * (x0 - before)),
+        "The ratio of the two step lengths, h / h_before, is missing: they are not equally "
+        "long.": _dpmpp(ratio=lambda h, h_before: 1),
+        "h is measured in σ; over log σ the guess moves nearly in a line: h is "
+        "log(sigma / sigma_next).": _dpmpp(measure=lambda s, n: s - n),
+        "The middle is remembered for the next step; remember the guess itself, "
+        "x0_before = x0.": _dpmpp(keep=lambda x0, middle, before: middle),
+        "x0_before is the guess of the very first step for ever: set it in each step.": _dpmpp(
+            keep=lambda x0, middle, before: x0 if before is None else before
         ),
-        Mistake(
-            "The ratio is upside down: this step's h above, the one before below.",
-            _dpmpp(ratio=lambda h, h_before: h_before / h if h else 0),
+        "The last step, to σ = 0, carries the guess on as well. Its h is infinite, which makes "
+        "NaN: take middle = x0 there.": _dpmpp(last=True),
+        "The step keeps σ_next/σ of the whole of y; it should be of what lies beyond the "
+        "middle, y - middle.": _dpmpp(step=lambda y, middle, s, n: middle + n / s * y),
+        "The step starts from y; it should start from the middle: "
+        "middle + sigma_next / sigma * (y - middle).": _dpmpp(
+            step=lambda y, middle, s, n: y + n / s * (y - middle)
         ),
-        Mistake(
-            "The ratio of the two step lengths, h / h_before, is missing: they are not equally "
-            "long.",
-            _dpmpp(ratio=lambda h, h_before: 1),
+        "The two are mixed up: the share σ_next/σ is what is left of y, the rest is the "
+        "middle's. Yours is the other way round.": _dpmpp(
+            step=lambda y, middle, s, n: y + n / s * (middle - y)
         ),
-        Mistake(
-            "h is measured in σ; over log σ the guess moves nearly in a line: h is "
-            "log(sigma / sigma_next).",
-            _dpmpp(measure=lambda s, n: s - n),
-        ),
-        Mistake(
-            "The middle is remembered for the next step; remember the guess itself, "
-            "x0_before = x0.",
-            _dpmpp(keep=lambda x0, middle, before: middle),
-        ),
-        Mistake(
-            "x0_before is the guess of the very first step for ever: set it in each step.",
-            _dpmpp(keep=lambda x0, middle, before: x0 if before is None else before),
-        ),
-        Mistake(
-            "The last step, to σ = 0, carries the guess on as well. Its h is infinite, which makes "
-            "NaN: take middle = x0 there.",
-            _dpmpp(last=True),
-        ),
-        Mistake(
-            "The step keeps σ_next/σ of the whole of y; it should be of what lies beyond the "
-            "middle, y - middle.",
-            _dpmpp(step=lambda y, middle, s, n: middle + n / s * y),
-        ),
-        Mistake(
-            "The step starts from y; it should start from the middle: "
-            "middle + sigma_next / sigma * (y - middle).",
-            _dpmpp(step=lambda y, middle, s, n: y + n / s * (y - middle)),
-        ),
-        Mistake(
-            "The two are mixed up: the share σ_next/σ is what is left of y, the rest is the "
-            "middle's. Yours is the other way round.",
-            _dpmpp(step=lambda y, middle, s, n: y + n / s * (middle - y)),
-        ),
-    ],
+    },
 )
 
 
@@ -272,64 +221,44 @@ TIMESTEPS = Exercise(
         "linspace: torch.linspace(0, T - 1, steps), rounded, turned round. All three end with "
         ".long().",
     ],
-    mistakes=[
-        Mistake(
-            "They are in rising order. The way goes down from noise: the highest timestep comes "
-            "first, .flip(0).",
-            _visits(after=lambda t, offset, spacing: t[::-1]),
+    mistakes={
+        "They are in rising order. The way goes down from noise: the highest timestep comes "
+        "first, .flip(0).": _visits(after=lambda t, offset, spacing: t[::-1]),
+        "leading: the offset is not added.": _visits(
+            leading=lambda T, n, o: np.arange(n)[::-1] * (T // n)
         ),
-        Mistake(
-            "leading: the offset is not added.",
-            _visits(leading=lambda T, n, o: np.arange(n)[::-1] * (T // n)),
+        "leading: the offset is taken off; it is added.": _visits(
+            leading=lambda T, n, o: np.arange(n)[::-1] * (T // n) - o
         ),
-        Mistake(
-            "leading: the offset is taken off; it is added.",
-            _visits(leading=lambda T, n, o: np.arange(n)[::-1] * (T // n) - o),
+        "leading: the stride is broken, T / steps, and rounded at the end. Here it is whole: "
+        "T // steps.": _visits(leading=lambda T, n, o: (np.arange(n)[::-1] * (T / n)).round() + o),
+        "trailing: it begins at T, but the last timestep is T - 1: take 1 off.": _visits(
+            trailing=lambda T, n, o: np.arange(T, 0, -T / n)[:n].round()
         ),
-        Mistake(
-            "leading: the stride is broken, T / steps, and rounded at the end. Here it is whole: "
-            "T // steps.",
-            _visits(leading=lambda T, n, o: (np.arange(n)[::-1] * (T / n)).round() + o),
+        "trailing: the stride is whole, T // steps. Here it is T / steps, so that the way "
+        "always reaches down to the end.": _visits(
+            trailing=lambda T, n, o: T - 1 - np.arange(n) * (T // n)
         ),
-        Mistake(
-            "trailing: it begins at T, but the last timestep is T - 1: take 1 off.",
-            _visits(trailing=lambda T, n, o: np.arange(T, 0, -T / n)[:n].round()),
+        "trailing: the fractions are cut off; round them.": _visits(
+            trailing=lambda T, n, o: np.floor(T - np.arange(n) * T / n) - 1
         ),
-        Mistake(
-            "trailing: the stride is whole, T // steps. Here it is T / steps, so that the way "
-            "always reaches down to the end.",
-            _visits(trailing=lambda T, n, o: T - 1 - np.arange(n) * (T // n)),
+        "linspace: the fractions are cut off; round them before .long().": _visits(
+            linspace=lambda T, n, o: np.floor(np.linspace(0, T - 1, n)[::-1])
         ),
-        Mistake(
-            "trailing: the fractions are cut off; round them.",
-            _visits(trailing=lambda T, n, o: np.floor(T - np.arange(n) * T / n) - 1),
+        "linspace: it reaches from 0 to T, but the last timestep is T - 1.": _visits(
+            linspace=lambda T, n, o: np.linspace(0, T, n)[::-1].round()
         ),
-        Mistake(
-            "linspace: the fractions are cut off; round them before .long().",
-            _visits(linspace=lambda T, n, o: np.floor(np.linspace(0, T - 1, n)[::-1])),
+        "linspace: one end is left out. It takes both, 0 and T - 1.": _visits(
+            linspace=lambda T, n, o: np.linspace(T - 1, 0, n, endpoint=False).round()
         ),
-        Mistake(
-            "linspace: it reaches from 0 to T, but the last timestep is T - 1.",
-            _visits(linspace=lambda T, n, o: np.linspace(0, T, n)[::-1].round()),
+        "The offset belongs to leading alone; you add it always.": _visits(
+            after=lambda t, o, spacing: t if spacing == "leading" else t + o
         ),
-        Mistake(
-            "linspace: one end is left out. It takes both, 0 and T - 1.",
-            _visits(linspace=lambda T, n, o: np.linspace(T - 1, 0, n, endpoint=False).round()),
-        ),
-        Mistake(
-            "The offset belongs to leading alone; you add it always.",
-            _visits(after=lambda t, o, spacing: t if spacing == "leading" else t + o),
-        ),
-        Mistake(
-            "Every spacing gives the same in yours: look at `spacing`, there are three cases.",
-            _leading_only,
-        ),
-        Mistake(
-            "leading and trailing are exchanged: leading counts up from the offset, trailing down "
-            "from T - 1.",
-            _exchanged,
-        ),
-    ],
+        "Every spacing gives the same in yours: "
+        "look at `spacing`, there are three cases.": _leading_only,
+        "leading and trailing are exchanged: leading counts up from the offset, trailing down "
+        "from T - 1.": _exchanged,
+    },
 )
 
 
@@ -365,46 +294,37 @@ KARRAS = Exercise(
         "return (high + np.linspace(0, 1, steps) * (low - high)) ** rho, with high = "
         "sigma_max ** (1 / rho) and low = sigma_min ** (1 / rho).",
     ],
-    mistakes=[
-        Mistake(
-            "These are still the roots: raise the line to the power ρ at the end.",
-            _karras(lambda a, b, u, r: b ** (1 / r) + u * (a ** (1 / r) - b ** (1 / r))),
+    mistakes={
+        "These are still the roots: raise the line to the power ρ at the end.": _karras(
+            lambda a, b, u, r: b ** (1 / r) + u * (a ** (1 / r) - b ** (1 / r))
         ),
-        Mistake(
-            "They rise. Sampling begins at σ_max: the highest level comes first.",
-            _karras(lambda a, b, u, r: (a ** (1 / r) + u * (b ** (1 / r) - a ** (1 / r))) ** r),
+        "They rise. Sampling begins at σ_max: the highest level comes first.": _karras(
+            lambda a, b, u, r: (a ** (1 / r) + u * (b ** (1 / r) - a ** (1 / r))) ** r
         ),
-        Mistake(
-            "This is a straight line in σ itself. Take the ρ-th roots of both ends first.",
-            _karras(lambda a, b, u, r: b + u * (a - b)),
+        "This is a straight line in σ itself. Take the ρ-th roots of both ends first.": _karras(
+            lambda a, b, u, r: b + u * (a - b)
         ),
-        Mistake(
-            "This is a straight line in log σ. That is close to a very large ρ; here it is the "
-            "ρ-th root in place of the logarithm.",
-            _karras(lambda a, b, u, r: b * (a / b) ** u),
+        "This is a straight line in log σ. That is close to a very large ρ; here it is the "
+        "ρ-th root in place of the logarithm.": _karras(lambda a, b, u, r: b * (a / b) ** u),
+        "Root and power are exchanged: first ** (1 / rho), at the end ** rho.": _karras(
+            lambda a, b, u, r: (b**r + u * (a**r - b**r)) ** (1 / r)
         ),
-        Mistake(
-            "Root and power are exchanged: first ** (1 / rho), at the end ** rho.",
-            _karras(lambda a, b, u, r: (b**r + u * (a**r - b**r)) ** (1 / r)),
+        "ρ is always 7 in yours: use `rho`.": lambda a, b, steps, rho=7: samplers.karras_sigmas(
+            a, b, steps
         ),
-        Mistake(
-            "ρ is always 7 in yours: use `rho`.",
-            lambda a, b, steps, rho=7: samplers.karras_sigmas(a, b, steps),
+        "σ_min is not reached: both ends belong "
+        "to the levels, np.linspace(0, 1, steps).": lambda a, b, steps, rho=7: (
+            samplers.karras_sigmas(a, b, steps + 1, rho)[:-1]
         ),
-        Mistake(
-            "σ_min is not reached: both ends belong to the levels, np.linspace(0, 1, steps).",
-            lambda a, b, steps, rho=7: samplers.karras_sigmas(a, b, steps + 1, rho)[:-1],
+        "There is one level more than asked for. The 0 at the end is not one of them: "
+        "`levels` gets it elsewhere.": lambda a, b, steps, rho=7: np.append(
+            samplers.karras_sigmas(a, b, steps, rho), 0.0
         ),
-        Mistake(
-            "There is one level more than asked for. The 0 at the end is not one of them: "
-            "`levels` gets it elsewhere.",
-            lambda a, b, steps, rho=7: np.append(samplers.karras_sigmas(a, b, steps, rho), 0.0),
+        "Squares come in between: "
+        "these are variances σ², the levels are σ.": lambda a, b, steps, rho=7: (
+            samplers.karras_sigmas(a, b, steps, rho) ** 2
         ),
-        Mistake(
-            "Squares come in between: these are variances σ², the levels are σ.",
-            lambda a, b, steps, rho=7: samplers.karras_sigmas(a, b, steps, rho) ** 2,
-        ),
-    ],
+    },
 )
 
 EXERCISES = [EULER, DPMPP_2M, TIMESTEPS, KARRAS]

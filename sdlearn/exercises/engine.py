@@ -11,7 +11,7 @@ import sys
 import textwrap
 
 from . import board
-from .bank import Case, Exercise, Mistake, find, names  # noqa: F401
+from .bank import Case, Exercise, find, names  # noqa: F401
 from .compare import mismatch
 from .diagnose import explain
 from .trial import Trial, Trouble, kept_random
@@ -105,9 +105,8 @@ def _in_case(trial, i):
 def _diagnosis(trial, refs, gots):
     """What to tell about the answers `gots`; empty if they are right."""
     right = all(map(trial.exercise.equal, refs, gots))
-    mistake = None if right else known_mistake(trial, refs, gots)
+    said = None if right else known_mistake(trial, refs, gots)
     damage = trial.damaged and f"Your code changes its input {', '.join(trial.damaged)}, {DAMAGE}"
-    said = mistake.sentence if mistake else ""
     if not (said or damage or right):
         said = _mismatch(trial, refs, gots) or explain(trial, refs, gots)
     return _lines(not right and _misordered(trial), said, damage)
@@ -146,9 +145,10 @@ def _misordered(trial):
 
 
 def known_mistake(trial, refs, gots):
-    """The known mistake that an answer makes: everywhere, or at least where it makes a difference.
+    """What to tell about the known mistake that an answer makes, or None.
 
-    So of two mistakes, in different cases or in different values of a tuple, one is found.
+    It makes it everywhere, or at least where the mistake makes a difference. So of two mistakes, in
+    different cases or in different values of a tuple, one is found.
     """
     exercise = trial.exercise
     count = max(1, len(exercise.returns))
@@ -159,16 +159,16 @@ def known_mistake(trial, refs, gots):
             yield from value if many else [value] * count
 
     partly = None
-    for mistake in exercise.mistakes:
+    for sentence, mistaken in exercise.mistakes.items():
         try:
-            values = [trial.call(mistake.answer, i) for i in range(len(refs))]
+            values = [trial.call(mistaken, i) for i in range(len(refs))]
         except Exception:  # an answer that comes this far did not raise
             continue
         if all(map(exercise.equal, values, gots)):
-            return mistake
+            return sentence
         triples = zip(parts(refs), parts(values), parts(gots))
         agrees = [exercise.equal(v, g) for r, v, g in triples if not exercise.equal(r, v)]
-        partly = partly or (mistake if agrees and all(agrees) else None)
+        partly = partly or (sentence if agrees and all(agrees) else None)
     return partly
 
 
