@@ -34,16 +34,8 @@ from sdlearn.unet import UNet
 RESULTS = Path(__file__).resolve().parent / "results"
 logging.getLogger("diffusers").setLevel(logging.ERROR)
 
-FOLDED = dict(  # chapter 04's: 32 × 32 pictures, 2 × 2 pixels folded into the channels
-    in_channels=12,
-    out_channels=12,
-    block_out_channels=(64, 96),
-    layers_per_block=1,
-    norm_num_groups=16,
-    attention_head_dim=32,
-    down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-    up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-)
+# Chapter 04's: 32 × 32 pictures, 2 × 2 pixels folded into the channels.
+FACES = json.loads((data_folder("training") / "faces.json").read_text(encoding="utf-8"))["model"]
 WORDS = dict(  # of the size that the course's text-to-image model has
     block_out_channels=(64, 96, 128),
     cross_attention_dim=128,
@@ -65,9 +57,9 @@ def stable_diffusion():
 
 
 PAIRS = {  # name: class, configuration, batch, size, training?
-    "faces, train": ("UNet2DModel", FOLDED, 32, 16, True),
-    "faces, draw 2": ("UNet2DModel", FOLDED, 2, 16, False),
-    "faces, draw 32": ("UNet2DModel", FOLDED, 32, 16, False),
+    "faces, train": ("UNet2DModel", FACES, 16, 16, True),
+    "faces, draw 2": ("UNet2DModel", FACES, 2, 16, False),
+    "faces, draw 32": ("UNet2DModel", FACES, 32, 16, False),
     "words, train": ("UNet2DConditionModel", WORDS, 16, 16, True),
     "words, draw 2": ("UNet2DConditionModel", WORDS, 2, 16, False),
     "words, draw 16": ("UNet2DConditionModel", WORDS, 16, 16, False),
