@@ -224,7 +224,7 @@ def main():
     pairs = {**PAIRS, **(LARGE if options.large else {})}
     pairs = {name: pair for name, pair in pairs.items() if options.pairs in name}
     if not pairs:
-        parser.error(f"no pair is called {options.pairs!r}; there are: {', '.join(PAIRS)}")
+        parser.error(f"no pair is called {options.pairs!r}; there are: {'; '.join(PAIRS)}")
     peak, rows = rate(), []
     print(f"{machine()}; {peak:.3g} TFLOP/s in matrix products\n")
     print(

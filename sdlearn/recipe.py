@@ -14,7 +14,7 @@ from PIL import Image
 from sdlearn import checkpoint, show
 from sdlearn.data import load_emoji, load_images, to_tensor
 from sdlearn.places import CommandError, course_root
-from sdlearn.runtime import device_name, seed_everything
+from sdlearn.runtime import device, device_name, seed_everything
 from sdlearn.samplers import sample
 from sdlearn.schedule import NoiseSchedule
 from sdlearn.settings import Settings
@@ -38,6 +38,10 @@ def train_recipe(path, out=None, restart=False, half=False):
     130 when interrupted. Raises CommandError for a recipe that cannot be followed.
     """
     recipe = read_recipe(Path(path))
+    try:
+        device()  # an SDLEARN_DEVICE that is not here is better found now
+    except (RuntimeError, ValueError) as error:
+        raise CommandError(error) from error
     out = Path(out or course_root() / "build" / "train" / Path(path).stem)
     with told_of(path):
         settings = dict(recipe["train"])
@@ -136,10 +140,8 @@ def load(given, fold):
         x0, mirror = to_tensor(load_emoji(**options)), given["emoji"].get("mirror", False)
     else:
         check_names("data", given, ("folder", "size", "mirror"), ("size",))
-        x0, mirror = (
-            to_tensor(load_images(str(given["folder"]), given["size"])),
-            given.get("mirror"),
-        )
+        x0 = to_tensor(load_images(str(given["folder"]), given["size"]))
+        mirror = given.get("mirror", False)
     x0 = torch.cat([x0, x0.flip(-1)]) if mirror else x0
     if type(fold) is not int or fold < 1 or x0.shape[-1] % fold:
         raise CommandError(f"fold {fold!r} does not divide pictures of {x0.shape[-1]} pixels")

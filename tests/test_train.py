@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from sdlearn import checkpoint, cli, processes, runtime
@@ -818,6 +819,11 @@ def test_the_command_trains_and_diffusers_opens_the_result(recipe, tmp_path, cap
     x, t = torch.randn(2, 12, 8, 8), torch.tensor([3, 90])
     with torch.no_grad():  # float32, and two orders of adding up
         torch.testing.assert_close(ours(x, t), theirs(x, t).sample, rtol=1e-4, atol=1e-4)
+    drawn = (out / "samples.png").read_bytes()
+    assert recipe("--half") == 0  # nothing is trained again, the weights are written as float16
+    weights = load_file(out / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(weights[name], x.half()) for name, x in ema.items())
+    assert (out / "samples.png").read_bytes() == drawn
     with Image.open(out / "samples.png") as picture:
         assert picture.size == (8 * 17 - 1, 4 * 17 - 1)  # 32 pictures of 16, lines between
         assert len(picture.getcolors(2**16)) > 100
@@ -921,6 +927,14 @@ def without(name):
 def test_a_recipe_that_cannot_be_followed_is_refused(recipe, tmp_path, capsys, changes, said):
     assert recipe(**changes) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_here_is_refused_in_one_line(recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SDLEARN_DEVICE", "tpu")
+    assert recipe() == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "SDLEARN_DEVICE is 'tpu'" in line
     assert not (tmp_path / "out").exists()
 
 
