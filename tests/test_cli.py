@@ -276,7 +276,7 @@ def test_a_notebook_whose_kernel_dies_keeps_its_marks(students):
 
 BANK = """
 import torch
-from sdlearn.exercises.engine import Case, Exercise
+from sdlearn.exercises.bank import Case, Exercise
 
 def double(x):
     return 2 * x

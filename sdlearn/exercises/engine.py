@@ -11,7 +11,7 @@ import sys
 import textwrap
 
 from . import board
-from .bank import Case, Exercise, find, names  # noqa: F401
+from .bank import find, names
 from .compare import mismatch
 from .diagnose import explain
 from .trial import Trial, Trouble, kept_random
