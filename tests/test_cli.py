@@ -285,7 +285,7 @@ def cases():
     return [Case((torch.arange(3.0),)), Case((torch.ones(2, 2),))]
 
 EXERCISES = [
-    Exercise(name, reference=double, cases=cases, hints=["twice"], mistakes=[])
+    Exercise(name, reference=double, cases=cases, hints=["twice"], mistakes={})
     for name in ("grading.good", "grading.bad", "grading.open")
 ]
 """
