@@ -11,10 +11,10 @@ from sdlearn import data, optimiser, train
 from sdlearn.exercises.bank import Case, Exercise
 
 
-def _pictures(count, width, height):
+def _pictures(count, width, height, low=0, high=255):
     """Random PIL pictures, the darkest and the brightest values included."""
-    pixels = np.random.randint(0, 256, (count, height, width, 3), dtype=np.uint8)
-    pixels[:, 0, 0], pixels[:, 0, 1] = 0, 255
+    pixels = np.random.randint(low, high + 1, (count, height, width, 3), dtype=np.uint8)
+    pixels[:, 0, 0], pixels[:, 0, 1] = low, high
     return [Image.fromarray(one) for one in pixels]
 
 
@@ -22,6 +22,7 @@ def _to_tensor_cases():
     yield Case((_pictures(2, 4, 4),), "there are two pictures of 4 × 4")
     yield Case((_pictures(3, 5, 3),), "pictures are wider than high")
     yield Case((_pictures(1, 4, 4),), "there is a single picture")
+    yield Case((_pictures(2, 4, 4, 60, 200),), "pictures have neither black nor white")
 
 
 def _bytes(pictures):
@@ -56,6 +57,10 @@ TO_TENSOR = Exercise(
         "that is x / 127.5 - 1.": _scaled(lambda x: x / 255),
         "This is [-0.5, 0.5]: from bytes to [-1, 1] it is x / 127.5 - 1.": _scaled(
             lambda x: x / 255 - 0.5
+        ),
+        "This stretches each picture or batch to its own darkest and brightest value. Byte 0 "
+        "is -1 and byte 255 is 1, whatever a picture holds: x / 127.5 - 1.": _scaled(
+            lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1
         ),
         "128 where 127.5 belongs: 255 should become exactly 1.": _scaled(lambda x: x / 128 - 1),
         "x / 127.5 is [0, 2]: subtract 1.": _scaled(lambda x: x / 127.5),
@@ -127,6 +132,7 @@ def _adamw(**change):
         p = change.get("decay", lambda p, lr, d: p - lr * d * p)(p, lr, decay)
         move = change.get("move", lambda m, v, e: m / (v.sqrt() + e))(m_hat, v_hat, eps)
         p = change.get("p", lambda p, lr, move: p - lr * move)(p, lr, move)
+        p = change.get("after", lambda p, lr, d: p)(p, lr, decay)
         return change.get("give", lambda p, m, v, m_hat, v_hat: (p, m, v))(p, m, v, m_hat, v_hat)
 
     return answer
@@ -163,6 +169,20 @@ ADAMW_STEP = Exercise(
         "The bias correction multiplies; divide by 1 - β^step.": _adamw(
             m_hat=lambda m, a, n: m * (1 - a**n),
             v_hat=lambda v, b, n: v * (1 - b**n),
+        ),
+        "The power is missing in the bias correction: 1 - β**step, not 1 - β·step.": _adamw(
+            m_hat=lambda m, a, n: m / (1 - a * n), v_hat=lambda v, b, n: v / (1 - b * n)
+        ),
+        "m and v are exchanged in the return: p, m, v.": _adamw(
+            give=lambda p, m, v, m_hat, v_hat: (p, v, m)
+        ),
+        "The weight decay acts on the weights as they are before the step: decay first, then "
+        "the step.": _adamw(decay=lambda p, lr, d: p, after=lambda p, lr, d: p - lr * d * p),
+        "The learning rate is missing in the step: p - lr · m̂ / (√v̂ + ε).": _adamw(
+            p=lambda p, lr, move: p - move
+        ),
+        "v is the running mean of the squared gradient: grad**2, not its absolute value.": _adamw(
+            v=lambda v, g, b: b * v + (1 - b) * g.abs()
         ),
         "The corrected means are returned. Keep m and v themselves: the next step corrects "
         "again.": _adamw(give=lambda p, m, v, m_hat, v_hat: (p, m_hat, v_hat)),
@@ -293,6 +313,10 @@ LEARNING_RATE = Exercise(
         "1 but does not depend on lr: multiply by it.": lambda step, steps, lr, warmup: (
             train.learning_rate(step, steps, 1.0, warmup)
         ),
+        "The line depends on lr, the cosine does not: multiply it by lr "
+        "too.": lambda step, steps, lr, warmup: train.learning_rate(
+            step, steps, lr if step < warmup else 1.0, warmup
+        ),
         "The last step has the rate 0, so it does nothing: divide by steps - warmup, not by "
         "one less.": _rate(fall=lambda s, n, w: _cosine((s - w) / (n - 1 - w))),
     },
@@ -356,6 +380,12 @@ def _ema_and_model(ema, model, step, decay):
 
 
 @torch.no_grad()
+def _written_to_model(ema, model, step, decay):
+    for average, value in zip(ema.parameters(), model.parameters()):
+        value.lerp_(average, _ramp(decay, step))
+
+
+@torch.no_grad()
 def _bias_forgotten(ema, model, step, decay):
     ema.weight.lerp_(model.weight, 1 - _ramp(decay, step))
 
@@ -392,10 +422,9 @@ UPDATE_EMA = Exercise(
         "The sign: average + (1 - decay) · (value - average) moves towards the value.": _average(
             lambda a, v, d: a - (1 - d) * (v - a)
         ),
-        "The decay is the same from the first step on: keep the line with (1 + step) / "
-        "(10 + step), or the random weights of the start stay in the average for long.": _average(
-            _right, lambda decay, step: decay
-        ),
+        "The decay is the same from the first step on: take the smaller one of `decay` and (1 + "
+        "step) / (10 + step), min(…), or the random weights "
+        "of the start stay in the average for long.": _average(_right, lambda decay, step: decay),
         "The decay is always (1 + step) / (10 + step); "
         "it should grow no further than `decay`.": _average(
             _right, lambda decay, step: (1 + step) / (10 + step)
@@ -407,6 +436,7 @@ UPDATE_EMA = Exercise(
         "the model as it is and move the average.": _model_moves,
         "The average is right, but the model has been changed as well: it must go on training "
         "from its own weights.": _ema_and_model,
+        "The new average is written into the model: write it into `average`.": _written_to_model,
         "Only the weight matrix moves; the "
         "biases have to as well: all of .parameters().": _bias_forgotten,
     },
