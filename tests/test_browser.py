@@ -1,5 +1,6 @@
-"""Chapter 01 in JupyterLab in a real Chromium: Run All finishes, the slider changes the picture.
+"""Chapters in JupyterLab in a real Chromium: Run All finishes, the slider changes the picture.
 
+Chapter 01 runs from end to end, 05 up to its slider.
 Chromium is installed through apt where it is missing, if that is possible (root on Debian or
 Ubuntu). Where it is not, the test is skipped, and fails if CI=true.
 """
@@ -156,8 +157,12 @@ def changed(picture, before, seconds=30):
     pytest.fail(f"the slider moved, the picture did not change in {seconds} s")
 
 
-def copy_without_outputs(path, folder):
+def copy_without_outputs(path, folder, until=None):
+    """A copy of the notebook in `folder`; until: ends with the first cell that has this text."""
     notebook = nbformat.read(path, as_version=4)
+    if until:
+        last = next(i for i, cell in enumerate(notebook.cells) if until in cell.source)
+        notebook.cells = notebook.cells[: last + 1]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -165,9 +170,9 @@ def copy_without_outputs(path, folder):
     nbformat.write(notebook, folder / path.name)
 
 
-def check_slider(path, tmp_path):
+def check_slider(path, tmp_path, until=None):
     """Run the notebook in Lab, move its first slider with the keyboard, see the picture change."""
-    copy_without_outputs(path, tmp_path / "notebooks")
+    copy_without_outputs(path, tmp_path / "notebooks", until)
     with (
         jupyterlab(tmp_path / "notebooks") as address,
         page_of_chromium(tmp_path / "profile") as page,
@@ -193,8 +198,9 @@ def check_slider(path, tmp_path):
         assert width > 0, "the picture is broken"
 
 
-def test_chapter_01_in_jupyterlab(tmp_path):
-    path = chapters(ROOT / "notebooks").get("01")
+@pytest.mark.parametrize("chapter, until", [("01", None), ("05", "show.slider(")], ids=["01", "05"])
+def test_chapter_in_jupyterlab(chapter, until, tmp_path):
+    path = chapters(ROOT / "notebooks").get(chapter)
     if path is None:
-        pytest.skip("there is no chapter 01 here")
-    check_slider(path, tmp_path)
+        pytest.skip(f"there is no chapter {chapter} here")
+    check_slider(path, tmp_path, until)

@@ -7,13 +7,13 @@ Only the train split is used. Every part keeps its checkpoint in build/emoji.
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from sdlearn.checkpoint import write
+from sdlearn.clip import CLIPTextModel, ImageTower, Tokenizer, contrastive_loss, similarity
 from sdlearn.data import load_emoji, to_tensor
 from sdlearn.metrics import psnr
 from sdlearn.runtime import seed_everything
@@ -35,12 +35,27 @@ VAE = {
 }
 
 
+TEXT = {
+    "model_type": "clip_text_model",
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+    "hidden_act": "quick_gelu",
+}
+TOWER = {"width": 128, "layers": 2, "heads": 4, "size": 32}
+# The judge is another network, of another size, with a vocabulary of its own, trained apart.
+JUDGE_TEXT = {**TEXT, "hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 2}
+JUDGE_TOWER = {"width": 160, "layers": 2, "heads": 5, "size": 48}
+
+
 def every(steps, text):
     """A callback that prints a line every so many steps."""
 
     def callback(run):
         if run.step % steps == 0 or run.finished:
-            print(f"step {run.step}: loss {run.loss:.4f}, {run.seconds:.0f} s {text(run)}", flush=True)
+            print(f"{run.step}: loss {run.loss:.4f}, {run.seconds:.0f} s, {text(run)}", flush=True)
 
     return callback
 
@@ -69,6 +84,94 @@ def train_vae(steps=6000):
         every=250,
     )
     return run
+
+
+class Pair(nn.Module):
+    """A text encoder and an image tower that are to say the same of a picture and its prompt."""
+
+    def __init__(self, text, tower):
+        super().__init__()
+        self.text = CLIPTextModel.from_config(text)
+        self.image = ImageTower(text["hidden_size"], **tower)
+        self.logit_scale = nn.Parameter(torch.tensor(2.66))  # ln(1/0.07)
+
+    def forward(self, ids):
+        """Token numbers [B, L] → [B, D]."""
+        return self.text.pooled(self.text(ids), ids)
+
+
+def jitter(x, generator):
+    """Pictures [B, 3, H, W] mirrored, moved and resized a little, with some noise."""
+    uniform = lambda low, high: low + (high - low) * torch.rand(len(x), generator=generator)  # noqa: E731
+    flip, scale = uniform(-1, 1).sign(), uniform(0.9, 1.12)
+    zero, right, down = torch.zeros(len(x)), uniform(-0.1, 0.1), uniform(-0.1, 0.1)
+    rows = torch.stack([scale * flip, zero, right, zero, scale, down], 1).view(-1, 2, 3)
+    grid = nn.functional.affine_grid(rows, x.shape, align_corners=False)
+    x = nn.functional.grid_sample(x - 1, grid, align_corners=False) + 1  # white comes in
+    noise = torch.randn(x.shape, generator=generator)
+    return x + uniform(0, 0.3).view(-1, 1, 1, 1) * noise
+
+
+def pair_loss(model, batch, generator):
+    """Contrastive loss; one text in eight goes without its style."""
+    x, prompts, captions = batch
+    bare = torch.rand(len(x), 1, generator=generator) < 1 / 8
+    ids = torch.where(bare, captions, prompts)
+    ids = ids[
+        :, : int((ids != ids[:, -1:]).sum(1).max()) + 1
+    ]  # what follows the end changes nothing
+    scale = model.logit_scale.clamp(max=4.6)  # ln 100
+    return contrastive_loss(model(ids), model.image(jitter(x, generator)), scale)
+
+
+def texts(split, tokenizer):
+    """Token numbers of prompts and captions of a split: two LongTensors [N, L]."""
+    table = load_emoji(split).data.table
+    return [tokenizer(table[name].to_pylist()) for name in ("prompt", "caption")]
+
+
+@torch.no_grad()
+def retrieval(model, x, ids):
+    """Share of pictures whose own prompt is the most similar of all."""
+    model.eval()
+    same = similarity(model(ids), model.image(x))  # [N texts, N pictures]
+    return (same.argmax(0) == torch.arange(len(x))).float().mean().item()
+
+
+def train_pair(name, text, tower, vocab_size, steps, seed):
+    """A tokenizer, a text encoder and an image tower from prompts and pictures alone."""
+    seed_everything(seed)
+    table = load_emoji("train").data.table
+    tokenizer = Tokenizer.train(table["prompt"].to_pylist(), vocab_size, length=32)
+    tokenizer.save(BUILD / name / "tokenizer")
+    text = {**text, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.end}
+    size = 32 if tower["size"] == 32 else 64
+    held_out = to_tensor(load_emoji("test_pair", size=size)), texts("test_pair", tokenizer)[0]
+    return train(
+        Pair(text, tower),
+        (to_tensor(load_emoji("train", size=size)), *texts("train", tokenizer)),
+        pair_loss,
+        folder=BUILD / name,
+        steps=steps,
+        batch_size=128,
+        lr=1e-3,
+        betas=(0.9, 0.98),
+        weight_decay=0.05,
+        ema=0.995,
+        seed=seed,
+        callback=every(100, lambda run: f"R@1 held out {retrieval(run.ema, *held_out):.3f}"),
+        every=100,
+    )
+
+
+def train_text(steps=1200):
+    """The text encoder of the pipeline."""
+    return train_pair("text", TEXT, TOWER, 2560, steps, seed=1)
+
+
+def train_judge(steps=1200):
+    """The judge: reads prompts and pictures, and shares nothing with the pipeline."""
+    return train_pair("judge", JUDGE_TEXT, JUDGE_TOWER, 2000, steps, seed=2)
 
 
 def main():

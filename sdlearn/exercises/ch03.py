@@ -11,7 +11,7 @@ from sdlearn.exercises.bank import Case, Exercise
 
 
 def _times():
-    yield Case((torch.tensor([0, 1, 7, 999]), 8), "dim is 8")
+    yield Case((torch.tensor([7, 0, 1, 999]), 8), "dim is 8")
     yield Case((torch.tensor([400]), 32), "there is one timestep and dim is 32")
     yield Case((torch.tensor([0.5, 250.0]), 6), "timesteps are broken numbers")
 
@@ -28,18 +28,13 @@ def _waves(rates=None, angles=None, join=None):
     return answer
 
 
-def _angles_alone(t, dim):
-    half = dim // 2
-    return (t[:, None].float() * 10_000 ** (-torch.arange(half) / half)).repeat(1, 2)
-
-
 TIME = Exercise(
     "unet.timestep_embedding",
     reference=layers.timestep_embedding,
     cases=_times,
     atol=1e-4,  # of t = 999 in float32
     hints=[
-        "The wavelengths first: 10_000 ** (-torch.arange(half) / half) is ω, with half = dim // 2.",
+        "The speeds first: 10_000 ** (-torch.arange(half) / half) is ω, with half = dim // 2.",
         "The angles are t[:, None] * ω, [B, half]: each timestep with each ω.",
         "torch.cat([angles.cos(), angles.sin()], dim=1): cosines first.",
     ],
@@ -75,7 +70,6 @@ TIME = Exercise(
         "t is divided by ω in yours; multiply.": _waves(angles=lambda t, slow: t[:, None] / slow),
         "The waves do not slow down one by one: ω_i is 10,000 to the power -i/half, not "
         "1 - i/half.": _waves(lambda half: 1 - torch.arange(half) / half),
-        "Those are the angles twice, without their cosine and sine.": _angles_alone,
         "The second half should be sines; yours are cosines again.": _waves(
             join=lambda c, s: torch.cat([c, c], dim=1)
         ),
@@ -103,13 +97,17 @@ def _block_cases():
                "dropout is on")  # fmt: skip
 
 
+def _short(block, x):
+    return x if block.conv_shortcut is None else block.conv_shortcut(x)
+
+
 def _resnet(
     first=lambda b, x: b.conv1(F.silu(b.norm1(x))),
     when=lambda b, temb: b.time_emb_proj(F.silu(temb)),
     add=lambda h, when: h + when[:, :, None, None],
     second=lambda b, h: b.conv2(b.dropout(F.silu(b.norm2(h)))),
     join=lambda h, old, x: old + h,
-    short=lambda b, x: x if b.conv_shortcut is None else b.conv_shortcut(x),
+    short=_short,
 ):
     """A ResnetBlock2D.forward from its pieces: the right ones unless another is given."""
 
@@ -123,15 +121,7 @@ def _resnet(
 def _time_last(self, x, temb):
     h = self.conv1(F.silu(self.norm1(x)))
     h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-    h = h + self.time_emb_proj(F.silu(temb))[:, :, None, None]
-    return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
-
-
-def _time_after_norm(self, x, temb):
-    h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-    h = h + self.time_emb_proj(F.silu(temb))[:, :, None, None]
-    h = self.conv2(self.dropout(F.silu(h)))
-    return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+    return h + self.time_emb_proj(F.silu(temb))[:, :, None, None] + _short(self, x)
 
 
 RESNET = Exercise(
@@ -162,7 +152,10 @@ RESNET = Exercise(
             add=lambda h, when: h * when[:, :, None, None]
         ),
         "The time is added too late: it belongs between the two halves.": _time_last,
-        "The time is added after norm2; it comes before it, right after conv1.": _time_after_norm,
+        "The time is added after norm2; it comes before it, right after conv1.": _resnet(
+            first=lambda b, x: b.norm2(b.conv1(F.silu(b.norm1(x)))),
+            second=lambda b, h: b.conv2(b.dropout(F.silu(h))),
+        ),
         "SiLU comes after the norm, not before it: self.conv1(F.silu(self.norm1(x))), and the "
         "same in the second half.": _resnet(
             first=lambda b, x: b.conv1(b.norm1(F.silu(x))),
@@ -187,9 +180,7 @@ RESNET = Exercise(
             second=lambda b, h: b.conv2(b.dropout(F.relu(b.norm2(h)))),
         ),
         "The short cut carries norm1's output; it should carry x as it came in.": _resnet(
-            short=lambda b, x: (
-                b.norm1(x) if b.conv_shortcut is None else b.conv_shortcut(b.norm1(x))
-            )
+            short=lambda b, x: _short(b, b.norm1(x))
         ),
         "Right but for dropout: it comes before conv2, self.conv2(self.dropout(…)).": _resnet(
             second=lambda b, h: b.conv2(F.silu(b.norm2(h)))
@@ -197,17 +188,18 @@ RESNET = Exercise(
         "The sum is divided by √2. Some networks do; this one leaves it.": _resnet(
             join=lambda h, old, x: (old + h) / 2**0.5
         ),
-        "The short cut is subtracted from; add it.": _resnet(join=lambda h, old, x: h - old),
+        "The short cut carries what conv1 gets; it should carry x as it came in. Was x "
+        "overwritten?": _resnet(short=lambda b, x: _short(b, F.silu(b.norm1(x)))),
     },
 )
 
 
 def _attention_cases():
-    def layer(context_dim=None):
-        return layers.Attention(12, context_dim, heads=3, dim_head=4)
+    def layer(context_dim=None):  # d is 5: of 4, the root would be the half
+        return layers.Attention(15, context_dim, heads=3, dim_head=5)
 
-    yield Case((layer(), 2 * torch.randn(2, 6, 12), None), "the tokens look at each other")
-    yield Case((layer(10), 2 * torch.randn(2, 6, 12), 3 * torch.randn(2, 5, 10)),
+    yield Case((layer(), 2 * torch.randn(2, 6, 15), None), "the tokens look at each other")
+    yield Case((layer(10), 2 * torch.randn(2, 6, 15), 3 * torch.randn(2, 4, 10)),
                "there is a context")  # fmt: skip
 
 
@@ -272,14 +264,14 @@ ATTENTION = Exercise(
         "The softmax comes before the division by √d; divide the scores first.": _attend(
             lambda q, k, v: _scores(q, k, 0).softmax(-1) / q.shape[-1] ** 0.5 @ v
         ),
-        "A sigmoid treats each score by itself; with a softmax the weights add up to 1.": _attend(
-            lambda q, k, v: _scores(q, k).sigmoid() @ v
+        "The keys and the values have changed places: softmax(q kᵀ/√d) v.": _attend(
+            lambda q, k, v: _scores(q, v).softmax(-1) @ k
         ),
-        "Every key gets the same weight in yours: that is the mean of all values.": _attend(
-            lambda q, k, v: v.mean(dim=2, keepdim=True).expand(-1, -1, q.shape[2], -1)
+        "d is the number of places in yours; it is the length of a row, q.shape[-1].": _attend(
+            lambda q, k, v: (q @ k.mT / q.shape[-2] ** 0.5).softmax(-1) @ v
         ),
-        "The weights have the wrong sign: the keys least like the query get most.": _attend(
-            lambda q, k, v: (-_scores(q, k)).softmax(-1) @ v
+        "d ** 1/2 is the half of d: Python takes the power first. d ** 0.5 is the root.": _attend(
+            lambda q, k, v: (q @ k.mT / (q.shape[-1] / 2)).softmax(-1) @ v
         ),
     },
 )
@@ -386,8 +378,9 @@ UP_PATH = Exercise(
         ),
         "Right as long as all levels have as many blocks as the first; ask for each level: "
         "parts.at('layers_per_block', level).": _of_the_first_level,
-        "One stage too many: a level of n blocks on the way down has n + 1 on the way up.": _take(
-            lambda skips, n, size: [skips.pop() for _ in range(min(n + 2, len(skips)))]
+        "The list `skips` is not used up: the next level must find what is left. .pop() and del "
+        "take from the list itself; skips = skips[…] makes another one.": (
+            lambda parts, skips: unet.up_path(parts, list(skips))
         ),
     },
 )

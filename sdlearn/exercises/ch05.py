@@ -25,6 +25,27 @@ def _sampler_cases():
     yield Case((_denoise, 3 * torch.randn(3, 2), [(3.0, 1.0)]), "there is one step")
 
 
+def _counted(guess, limit):
+    """`guess` that refuses to be asked twice in a step: calls are what a sampler costs."""
+    asked = []
+
+    def denoise(y, i):
+        if len(asked) == limit or any(y is one and i is step for one, step in asked):
+            raise RuntimeError("denoise is asked more than once a step: keep its answer, as x0")
+        asked.append((y, i))
+        return guess(y, i)
+
+    return denoise
+
+
+def _run_sampler(answer, denoise, y, levels):
+    return answer(_counted(denoise, len(levels)), y, levels)
+
+
+def _one_step(sampler):
+    return lambda denoise, y, levels, generator=None: sampler(denoise, y, levels[:1])
+
+
 def _euler(step):
     """A wrong Euler sampler: step(y, x0, σ, next σ) gives the next y."""
 
@@ -34,10 +55,6 @@ def _euler(step):
         return y
 
     return answer
-
-
-def _euler_one_step(denoise, y, levels, generator=None):
-    return samplers.euler(denoise, y, levels[:1])
 
 
 def _euler_first_guess(denoise, y, levels, generator=None):
@@ -57,16 +74,18 @@ EULER = Exercise(
     "samplers.euler",
     reference=samplers.euler,
     cases=_sampler_cases,
+    run=_run_sampler,
     hints=[
         "Two lines in the loop: the slope at (y, σ), then a step along it.",
-        "The slope is (y - denoise(y, i)) / sigma: what is left when the guess is taken away, per "
-        "unit of σ.",
-        "y = y + (sigma_next - sigma) * slope. The difference is negative: the noise shrinks. "
+        "The slope is (y - x0) / sigma: what is left when the guess is taken away, per unit of σ.",
+        "y = y + length * slope. The length is negative: the noise shrinks. "
         "After the loop, return y.",
     ],
     mistakes={
-        "The slope points the wrong way: it is y minus the guess, divided by σ, not the guess "
-        "minus y.": _euler(lambda y, x0, s, n: y + (n - s) * (x0 - y) / s),
+        "The step goes the wrong way, away from the guess: the slope is y minus the guess, divided "
+        "by σ; the length, sigma_next - sigma, is negative; their product is added.": _euler(
+            lambda y, x0, s, n: y + (n - s) * (x0 - y) / s
+        ),
         "The step goes by the next σ; it has to go by the difference, sigma_next - sigma.": _euler(
             lambda y, x0, s, n: y + n * (y - x0) / s
         ),
@@ -90,8 +109,9 @@ EULER = Exercise(
         "The noise is drawn anew. Euler's noise is the one that is in y already.": _euler(
             lambda y, x0, s, n: x0 + n * torch.randn_like(y)
         ),
-        "Only the first step is done: "
-        "the return belongs after the loop, not in it.": _euler_one_step,
+        "Only the first step is done: the return belongs after the loop, not in it.": _one_step(
+            samplers.euler
+        ),
         "The guess is asked for once, before the "
         "loop. Ask again in every step: denoise(y, i).": _euler_frozen_guess,
         "denoise is always told that this is step 0: hand it i, or the network is told the "
@@ -106,12 +126,12 @@ def _dpmpp(middle=None, ratio=None, keep=None, last=False, step=None, measure=No
 
     middle(x0, before, r): where the guess is heading, r = h / h_before. ratio(h, h_before).
     keep(x0, middle, before): what is remembered. last: carry on in the last step too.
-    step(y, middle, σ, next σ). measure(σ, next σ): h.
+    step(y, x0, middle, σ, next σ). measure(σ, next σ): h.
     """
     middle = middle or (lambda x0, before, r: x0 + r / 2 * (x0 - before))
     ratio = ratio or (lambda h, h_before: h / h_before)
     keep = keep or (lambda x0, middle, before: x0)
-    step = step or (lambda y, middle, s, n: middle + n / s * (y - middle))
+    step = step or (lambda y, x0, middle, s, n: middle + n / s * (y - middle))
     measure = measure or (lambda s, n: math.log(s / n) if n > 0 else math.inf)
 
     def answer(denoise, y, levels, generator=None):
@@ -121,7 +141,7 @@ def _dpmpp(middle=None, ratio=None, keep=None, last=False, step=None, measure=No
             ahead = x0
             if before is not None and (last or sigma_next > 0):
                 ahead = middle(x0, before, ratio(h, h_before))
-            y = step(y, ahead, sigma, sigma_next)
+            y = step(y, x0, ahead, sigma, sigma_next)
             h_before, before = h, keep(x0, ahead, before)
         return y
 
@@ -132,6 +152,7 @@ DPMPP_2M = Exercise(
     "samplers.dpmpp_2m",
     reference=samplers.dpmpp_2m,
     cases=_sampler_cases,
+    run=_run_sampler,
     hints=[
         "In the first step and in the last: middle = x0. In between: x0 and half of what it is "
         "going to move in this step.",
@@ -156,22 +177,29 @@ DPMPP_2M = Exercise(
         "long.": _dpmpp(ratio=lambda h, h_before: 1),
         "h is measured in σ; over log σ the guess moves nearly in a line: h is "
         "log(sigma / sigma_next).": _dpmpp(measure=lambda s, n: s - n),
-        "The middle is remembered for the next step; remember the guess itself, "
-        "x0_before = x0.": _dpmpp(keep=lambda x0, middle, before: middle),
+        "The middle is remembered for the next step; remember the guess itself, x0_before = x0. "
+        "(And where middle is x0, middle += … changes x0 as well.)": _dpmpp(
+            keep=lambda x0, middle, before: middle
+        ),
         "x0_before is the guess of the very first step for ever: set it in each step.": _dpmpp(
             keep=lambda x0, middle, before: x0 if before is None else before
         ),
         "The last step, to σ = 0, carries the guess on as well. Its h is infinite, which makes "
         "NaN: take middle = x0 there.": _dpmpp(last=True),
         "The step keeps σ_next/σ of the whole of y; it should be of what lies beyond the "
-        "middle, y - middle.": _dpmpp(step=lambda y, middle, s, n: middle + n / s * y),
+        "middle, y - middle.": _dpmpp(step=lambda y, x0, middle, s, n: middle + n / s * y),
         "The step starts from y; it should start from the middle: "
         "middle + sigma_next / sigma * (y - middle).": _dpmpp(
-            step=lambda y, middle, s, n: y + n / s * (y - middle)
+            step=lambda y, x0, middle, s, n: y + n / s * (y - middle)
         ),
-        "The two are mixed up: the share σ_next/σ is what is left of y, the rest is the "
-        "middle's. Yours is the other way round.": _dpmpp(
-            step=lambda y, middle, s, n: y + n / s * (middle - y)
+        "The step takes the noise as y - x0; the middle is in both of its places, so it is "
+        "y - middle.": _dpmpp(step=lambda y, x0, middle, s, n: middle + n / s * (y - x0)),
+        "The step starts from x0; the middle is in both of its places: "
+        "middle + sigma_next / sigma * (y - middle).": _dpmpp(
+            step=lambda y, x0, middle, s, n: x0 + n / s * (y - middle)
+        ),
+        "Only the first step is done: the return belongs after the loop, not in it.": _one_step(
+            samplers.dpmpp_2m
         ),
     },
 )
@@ -183,7 +211,8 @@ def _timestep_cases():
         yield Case((plan(1000), 10, spacing), f"{spacing}, 10 of 1000")
         yield Case((plan(1000), 30, spacing), f"{spacing}, 30 of 1000, which do not divide it")
     yield Case((plan(100), 5, "leading", 0), "leading, 5 of 100, with offset 0")
-    yield Case((plan(100), 8, "trailing", 3), "trailing, 8 of 100, with an offset of 3")
+    # No strides of a half: 0.5 may be rounded up or to an even number.
+    yield Case((plan(100), 7, "trailing", 3), "trailing, 7 of 100, with an offset of 3")
 
 
 def _visits(leading=None, trailing=None, linspace=None, after=None):
@@ -198,6 +227,11 @@ def _visits(leading=None, trailing=None, linspace=None, after=None):
         return torch.from_numpy(np.array(t).astype(np.int64))
 
     return answer
+
+
+def _rising(which):
+    """One spacing alone turned round: trailing comes out falling, the others do not."""
+    return _visits(after=lambda t, offset, spacing: t[::-1] if spacing == which else t)
 
 
 def _leading_only(schedule, steps, spacing="leading", offset=1):
@@ -224,6 +258,9 @@ TIMESTEPS = Exercise(
     mistakes={
         "They are in rising order. The way goes down from noise: the highest timestep comes "
         "first, .flip(0).": _visits(after=lambda t, offset, spacing: t[::-1]),
+        "leading: they rise. The highest timestep comes first: .flip(0).": _rising("leading"),
+        "trailing: they rise. Counted down from T they fall by themselves.": _rising("trailing"),
+        "linspace: they rise. The highest timestep comes first: .flip(0).": _rising("linspace"),
         "leading: the offset is not added.": _visits(
             leading=lambda T, n, o: np.arange(n)[::-1] * (T // n)
         ),
@@ -272,8 +309,8 @@ def _run_karras(answer, sigma_min, sigma_max, steps, rho=None):
     """Calls an answer; an array, a list or a tensor of any precision will do."""
     args = (sigma_min, sigma_max, steps)
     value = answer(*args) if rho is None else answer(*args, rho)
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.astype(np.float64))
+    if isinstance(value, (np.ndarray, np.number, list, float)):
+        value = torch.from_numpy(np.array(value, dtype=np.float64))
     return value.double() if isinstance(value, torch.Tensor) else value
 
 
@@ -320,9 +357,10 @@ KARRAS = Exercise(
         "`levels` gets it elsewhere.": lambda a, b, steps, rho=7: np.append(
             samplers.karras_sigmas(a, b, steps, rho), 0.0
         ),
-        "Squares come in between: "
-        "these are variances σ², the levels are σ.": lambda a, b, steps, rho=7: (
-            samplers.karras_sigmas(a, b, steps, rho) ** 2
+        "Python reads x ** 1 / rho as (x ** 1) / rho: put the root's exponent in brackets, "
+        "x ** (1 / rho).": _karras(lambda a, b, u, r: (b / r + u * (a / r - b / r)) ** r),
+        "The line leaves σ_max upwards: down to σ_min it goes by u times (low - high).": _karras(
+            lambda a, b, u, r: (b ** (1 / r) + u * (b ** (1 / r) - a ** (1 / r))) ** r
         ),
     },
 )

@@ -259,7 +259,9 @@ class Look:
         pair = self.both(i, {k: torch.zeros_like(x)}) if term else None
         if pair is None or pair[0].shape != e.shape:
             return None
-        rest = self.near(*pair) and len(pair[0].unique()) > 1 and bool(pair[0].isfinite().all())
+        others = [a for j, a in enumerate(self.trial.inputs(i)) if j != k]
+        rest = any(isinstance(a, torch.Tensor) for a in others) and self.near(*pair)
+        rest = rest and len(pair[0].unique()) > 1 and bool(pair[0].isfinite().all())
         if x.shape != e.shape:
             return None, None, rest
         terms = e - pair[0], self.got[i] - pair[1]

@@ -23,6 +23,7 @@ ADVICE = {
     "Boolean value of Tensor|only one element tensors|converted to Scalar": "That holds many "
     "numbers, such as one for each picture. Python's if, int(), float() and math take a single "
     "one; torch's operations take all at once, torch.where chooses for each.",
+    "step must be greater than zero": "No tensor is turned round by [::-1]: write .flip(0).",
     "bitwise_xor": "In Python ^ is no power: write **.",
 }
 
