@@ -166,7 +166,7 @@ def write_unet(unet, config, size, folder, half=False):
     """A folder that diffusers' UNet2DModel.from_pretrained opens."""
     tensors = {name: v.half() if half else v for name, v in unet.state_dict().items()}
     checkpoint.write(folder / "diffusion_pytorch_model.safetensors", tensors, {"format": "pt"})
-    config = {"_class_name": "UNet2DModel", "sample_size": size, **config}
+    config = {"_class_name": "UNet2DModel", **config, "sample_size": size}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

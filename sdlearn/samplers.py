@@ -236,6 +236,17 @@ def _check_input(x, schedule, prediction):
         )
 
 
+def _check_start(x, start, skip, steps, mask):
+    if start is None and (skip or mask is not None):
+        raise ValueError("skip and mask need the pictures to begin with: give them as start")
+    _check_whole("skip", skip, 0, steps - 1, f"there are {steps} steps, and one must be left")
+    if start is not None and start.shape != x.shape:
+        raise ValueError(f"start is {list(start.shape)}, the noise {list(x.shape)}: must be equal")
+    sizes = () if mask is None else zip(mask.shape[::-1], x.shape[::-1])
+    if any(size not in (1, right) for size, right in sizes):
+        raise ValueError(f"a mask {list(mask.shape)} does not fit to pictures {list(x.shape)}")
+
+
 @torch.no_grad()
 def sample(
     model,
@@ -248,6 +259,9 @@ def sample(
     offset=1,
     generator=None,
     callback=None,
+    start=None,
+    skip=0,
+    mask=None,
 ):
     """Turn noise into pictures. Returns a tensor like `x`; nothing is clipped on the way.
 
@@ -266,11 +280,17 @@ def sample(
     callback: called in every step, after the model, as callback(i, t, x_t, x0_hat): i = 0 …
         steps - 1, t the timestep as a number, x_t [B, ...] what the model saw, x0_hat [B, ...] its
         guess at the picture. What it returns is ignored.
+    start: [B, ...] pictures to begin with in place of pure noise: the first `skip` steps are left
+        out, and x is the noise on top of them (Meng et al. 2022; 0 <= skip < steps).
+    mask: of `start`, 1 where a new picture is to be drawn, 0 where it is known; as x, or [B, 1,
+        ...]. There the network's guess is not asked.
     Raises TypeError or ValueError for arguments that make no sense and for a model that answers
     with something else than a finite tensor of x_t's shape (finite: looked at in step 0 only).
     """
     _check_input(x, schedule, prediction)
     t, levels = noise_levels(schedule, sampler, steps, spacing, offset)
+    _check_start(x, start, skip, steps, mask)
+    t, levels = t[skip:], levels[skip:]
     times, t = t.tolist(), t.to(x.device)  # numbers for the callback, a tensor for the model
 
     def denoise(y, i, trial=False):
@@ -280,6 +300,8 @@ def sample(
         if i == 0 and not bool(output.isfinite().all()):
             raise ValueError(f"the model returned NaN or infinity for pure noise at t = {times[0]}")
         x0 = denoised(y, sigma, output.to(y.dtype), prediction)
+        if mask is not None:
+            x0 = start + mask * (x0 - start)
         if callback is not None and not trial:
             callback(i, times[i], x_t, x0.to(x.dtype))
         return x0
@@ -288,5 +310,7 @@ def sample(
     if sampler not in ("euler", "euler_a", "heun") or spacing == "leading":
         sigma = math.hypot(1, sigma)  # so that x_t is x; else only its noise share, as in diffusers
     y = x.to(torch.promote_types(x.dtype, torch.float32)) * sigma
+    if start is not None:
+        y = start + x.to(y.dtype) * levels[0][0]
     y = SAMPLERS[sampler](denoise, y, levels, generator)
     return (y / math.hypot(1, levels[-1][1])).to(x.dtype)

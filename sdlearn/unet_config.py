@@ -19,6 +19,7 @@ PLAIN = {
     "freq_shift": 0,
     "time_embedding_dim": None,
     "cross_attention_dim": None,
+    "sample_size": None,
 }
 CONDITIONAL = {
     **PLAIN,
@@ -67,7 +68,7 @@ ONLY = {
 }
 
 # What a config.json says beside that. It changes nothing here.
-REMARKS = "sample_size", "num_train_timesteps", "upcast_attention", "addition_embed_type_num_heads"
+REMARKS = "num_train_timesteps", "upcast_attention", "addition_embed_type_num_heads"
 # Settings that may be a list with one for each level.
 BY_LEVEL = ("layers_per_block", "attention_head_dim", "transformer_layers_per_block")
 KINDS = {"UNet2DModel": PLAIN, "UNet2DConditionModel": CONDITIONAL}

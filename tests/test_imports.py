@@ -9,12 +9,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sdlearn"
 
 # Lowest first. A module may import what stands before its set, never what comes after.
 CHAINS = [
-    [{"layers", "unet_config"}, {"unet", "vae", "clip"}, {"pipeline"}, {"cli"}],
+    [{"layers", "unet_config"}, {"unet", "vae", "clip", "tokenizer"}, {"pipeline"}, {"cli"}],
     [{"schedule"}, {"diffusion"}, {"samplers"}, {"pipeline"}, {"cli"}],
     # What a chapter builds knows nothing of the notebook around it, nor of the commands.
     [
         {"layers", "unet_config", "unet", "vae", "clip", "schedule", "diffusion", "samplers"}
-        | {"ideal", "optimiser", "metrics"},
+        | {"tokenizer", "ideal", "optimiser", "metrics", "elbo"},
         {"show", "exercises", "runtime", "doctor", "kernel", "run", "pages", "lab", "grade", "cli"},
     ],
 ]

@@ -1,0 +1,181 @@
+"""Weights and settings on the disk: folders in diffusers' layout, read and written.
+
+One folder each for `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler`, and a
+`model_index.json` that names them. Weights are `.safetensors`, which run nothing when opened.
+"""
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from sdlearn.checkpoint import write
+from sdlearn.schedule import NoiseSchedule
+
+# diffusers' name of the weights, transformers' name of them.
+FILES = {"text_encoder": "model.safetensors"}
+DEFAULT_FILE = "diffusion_pytorch_model.safetensors"
+SCHEDULES = {
+    "linear": NoiseSchedule.linear,
+    "scaled_linear": NoiseSchedule.scaled_linear,
+    "squaredcos_cap_v2": NoiseSchedule.cosine,
+}
+# Spacing of a scheduler whose configuration does not name one.
+LEADING = ("PNDMScheduler", "DDIMScheduler", "DDPMScheduler")
+UNKNOWN = ("add_attention", "attn_norm_num_groups")  # to diffusers' UNet2DConditionModel
+PARTS = {
+    "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def read_json(path):
+    """A JSON file as a dict. Raises ValueError, FileNotFoundError with the file's name."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} is missing: is the folder in diffusers' layout?"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not the JSON it should be: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, where a dict is expected")
+    return found
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_tensors(path):
+    """A `.safetensors` file as {name: tensor}, mapped into memory. Raises ValueError if damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or is no safetensors file: {error}") from error
+
+
+def read_part(folder, name, build):
+    """The module of a subfolder: build(its config.json), with its weights in float32, for drawing.
+
+    Raises FileNotFoundError, or ValueError that says which weights do not fit.
+    """
+    folder = Path(folder) / name
+    module = build(read_json(folder / "config.json")).eval().requires_grad_(False)
+    file = FILES.get(name, DEFAULT_FILE)
+    found = [path for path in (folder / file, half_file(folder / file)) if path.is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"there is no {file} in {folder}: weights in safetensors are expected (pickled ones, "
+            ".bin, are not opened: they can run code)"
+        )
+    try:
+        module.load_state_dict(read_tensors(found[0]))
+    except RuntimeError as error:
+        raise ValueError(f"{found[0]} does not fit to its config.json: {error}") from error
+    return module
+
+
+def half_file(path):
+    """The name of the same weights in half precision, as the Hub has it."""
+    return path.with_suffix(".fp16.safetensors")
+
+
+def write_part(folder, name, module, half=False, **more):
+    """A module's configuration (and `more`) and weights to a subfolder; float16 if half."""
+    folder = Path(folder) / name
+    config = {k: v for k, v in module.config.items() if k not in UNKNOWN}
+    if name == "text_encoder":
+        # transformers 5 computes in the precision of the file, unless it is told otherwise.
+        more |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
+        more |= {"dtype": "float32", "torch_dtype": "float32"}
+    write_json(folder / "config.json", {**config, **more})
+    tensors = module.state_dict()
+    if half:
+        tensors = {name: x.half() if x.is_floating_point() else x for name, x in tensors.items()}
+    write(folder / FILES.get(name, DEFAULT_FILE), tensors, {"format": "pt"})
+
+
+def find_folder(name):
+    """A folder on this machine, or one of the Hub ("owner/name"), downloaded if need be.
+
+    Raises FileNotFoundError, or ValueError for a file.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ValueError(f"{path} is a file: a folder in diffusers' layout is expected")
+    if isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        wanted = ["*.json", "*/*.json", "*/*.safetensors", "*/merges.txt"]
+        try:
+            return Path(snapshot_download(name, allow_patterns=wanted))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise FileNotFoundError(
+                f"there is no folder {name!r} here, and the Hub cannot be reached or does not have "
+                f"it: {str(error).splitlines()[0]}"
+            ) from error
+    raise FileNotFoundError(f"there is no folder {str(name)!r}")
+
+
+def read_scheduler(folder):
+    """Its `scheduler_config.json` as NoiseSchedule, prediction, spacing and offset."""
+    config = read_json(Path(folder) / "scheduler" / "scheduler_config.json")
+    kind = config.get("beta_schedule", "linear")
+    T = config.get("num_train_timesteps", 1000)
+    if config.get("trained_betas") is not None:
+        schedule = NoiseSchedule(torch.tensor(config["trained_betas"], dtype=torch.float32))
+    elif kind == "squaredcos_cap_v2":
+        schedule = NoiseSchedule.cosine(T)
+    elif kind in SCHEDULES:
+        ends = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)  # diffusers' defaults
+        schedule = SCHEDULES[kind](T, *ends)
+    else:
+        raise ValueError(f"beta_schedule {kind!r} is not one of {', '.join(SCHEDULES)}")
+    if config.get("rescale_betas_zero_snr"):
+        schedule = schedule.with_zero_terminal_snr()
+    leading = config.get("_class_name", "PNDMScheduler") in LEADING
+    spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
+    return (
+        schedule,
+        config.get("prediction_type", "epsilon"),
+        spacing,
+        config.get("steps_offset", 0),
+    )
+
+
+def write_scheduler(folder, schedule, prediction, spacing, offset):
+    """Their `scheduler_config.json`, for diffusers' DPM-Solver++(2M), and `model_index.json`."""
+    betas, T = schedule.betas.cpu(), len(schedule)
+    config = {"_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": T}
+    ends = float(betas[0]), float(betas[-1])
+    for kind, make in SCHEDULES.items():
+        args = () if kind == "squaredcos_cap_v2" else ends
+        if torch.allclose(make(T, *args).betas, betas, rtol=1e-5, atol=0):
+            config["beta_schedule"] = kind
+            if args:  # 0.00085 in place of 0.0008500000112690032
+                start, end = (float(f"{beta:.6g}") for beta in args)
+                config |= {"beta_start": start, "beta_end": end}
+            break
+    else:
+        config["trained_betas"] = betas.tolist()
+    config |= {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"}
+    config |= {"prediction_type": prediction, "timestep_spacing": spacing, "steps_offset": offset}
+    write_json(Path(folder) / "scheduler" / "scheduler_config.json", config)
+    nothing = dict.fromkeys(("feature_extractor", "image_encoder", "safety_checker"), [None, None])
+    version = importlib.metadata.version("diffusers")
+    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": version, **nothing}
+    write_json(
+        Path(folder) / "model_index.json", {**index, "requires_safety_checker": False, **PARTS}
+    )
