@@ -11,10 +11,19 @@ _ABOUT = "The course Stable Diffusion from scratch: set it up, run it, grade it.
 _MORE = "First steps: `sdlearn doctor`, then `sdlearn lab`. `sdlearn COMMAND --help` says more."
 
 
-def _seconds(text):
+def _number(text, of=""):
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {of}above 0")
     return int(text)
+
+
+def _seconds(text):
+    return _number(text, "of seconds ")
+
+
+def _size(text):
+    width, x, height = text.lower().partition("x")
+    return _number(width), _number(height if x else width)
 
 
 _TIMEOUT = {
@@ -93,6 +102,29 @@ def _parser():
     train.add_argument("--out", metavar="FOLDER", help="default: build/train/NAME of CONFIG")
     train.add_argument("--half", action="store_true", help="write the weights in float16")
     train.add_argument("--restart", action="store_true", help="begin anew, not from a checkpoint")
+
+    draw = _add(commands, "generate", _generate, "draw what a prompt says; writes a PNG")
+    draw.epilog = 'For example: sdlearn generate "purple circle, 3d style" -n 4'
+    draw.add_argument("prompt", metavar="PROMPT", help="what to draw, in quotes")
+    text = "how many pictures, as one grid (default: 1)"
+    draw.add_argument("-n", "--count", type=_number, default=1, metavar="N", help=text)
+    draw.add_argument("--steps", type=_number, help="of the sampler (default: 25)")
+    text = "how closely to follow the prompt, 1: not at all closer (default: 4; other models: 7.5)"
+    draw.add_argument("--guidance", type=float, help=text)
+    text = "the same seed gives the same picture (default: a new one, see the file's name)"
+    draw.add_argument("--seed", type=int, help=text)
+    draw.add_argument("--negative", metavar="PROMPT", help="what to stay away from")
+    draw.add_argument("--size", type=_size, help="pixels, as 64 or 128x64 (default: the model's)")
+    draw.add_argument(
+        "--sampler", help="ddpm, ddim, euler, euler_a, heun, dpmpp_2m (the default) …"
+    )
+    text = "folder in diffusers' layout, or the Hub's OWNER/NAME (default: the course's, emoji)"
+    draw.add_argument("--model", default="emoji", help=text)
+    draw.add_argument("--image", metavar="FILE", help="a picture to begin with")
+    text = "share of the steps to take from there, up to 1 (default: 0.8)"
+    draw.add_argument("--strength", type=float, help=text)
+    draw.add_argument("--mask", metavar="FILE", help="white where the image is to be drawn anew")
+    draw.add_argument("--out", metavar="PATH", help="folder or .png file (default: here)")
     return parser
 
 
@@ -141,6 +173,15 @@ def _train(options):
     from .recipe import train_recipe
 
     return train_recipe(options.config, options.out, options.restart, options.half)
+
+
+def _generate(options):
+    from .generate import generate
+
+    names = ("prompt", "model", "count", "out", "image", "mask", "steps", "guidance", "seed")
+    given = {name: getattr(options, name) for name in (*names, "size", "sampler", "strength")}
+    path = generate(negative_prompt=options.negative, **given)
+    print(path)
 
 
 def _interrupt_on_signals():

@@ -1,9 +1,15 @@
 """Train the course's text-to-image model and its judge; writes data/checkpoints.
 
-    python tools/train_emoji.py vae            # one part; each can be stopped and goes on
-    python tools/train_emoji.py                # all parts that are not finished, in this order
+    python tools/train_emoji.py                 # every part, in this order
+    python tools/train_emoji.py vae text judge unet
 
-Only the train split is used. Every part keeps its checkpoint in build/emoji.
+Each part can be stopped; the same command goes on. A part that is done is written to
+data/checkpoints as float16, and the U-Net is trained with the VAE and the text encoder that it
+finds there. Later rounds begin with the U-Net that is there:
+
+    python tools/train_emoji.py unet --round 2
+
+Only the train split is used. Checkpoints are kept in build/emoji.
 """
 
 import argparse
@@ -13,20 +19,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdlearn.checkpoint import read
-from sdlearn.clip import CLIPTextModel, ImageTower, Tokenizer, contrastive_loss, similarity
+from sdlearn.clip import Tokenizer, contrastive_loss, similarity
 from sdlearn.data import load_emoji, to_tensor
 from sdlearn.diffusion import training_loss
+from sdlearn.judge import Judge
 from sdlearn.metrics import psnr
+from sdlearn.pipeline import NETWORKS, TextToImage
 from sdlearn.runtime import seed_everything
 from sdlearn.schedule import NoiseSchedule
-from sdlearn.train import CHECKPOINT, train
+from sdlearn.train import train
 from sdlearn.unet import UNet
 from sdlearn.vae import AutoencoderKL
 from sdlearn.vae_loss import autoencoder_loss
+from sdlearn.weights import read_part, write_part
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "emoji"
+CHECKPOINTS = ROOT / "data" / "checkpoints"
+EMOJI = CHECKPOINTS / "emoji"
 VAE = {
     "_class_name": "AutoencoderKL",
     "block_out_channels": [16, 32, 64],
@@ -87,21 +97,22 @@ def train_vae(steps=3000):
         callback=every(250, lambda run: f"PSNR {psnr_of(run.ema, held_out):.2f} dB"),
         every=250,
     )
-    return run
+    vae = run.ema.eval()
+    scale = scaling_factor(vae)
+    vae.config["scaling_factor"] = scale
+    write_part(EMOJI, "vae", vae, half=True)
+    print(f"PSNR {psnr_of(vae, held_out):.2f} dB, scaling factor {scale}")
 
 
-class Pair(nn.Module):
-    """A text encoder and an image tower that are to say the same of a picture and its prompt."""
+@torch.no_grad()
+def in_parts(function, x, size=256):
+    return torch.cat([function(part) for part in x.split(size)])
 
-    def __init__(self, text, tower):
-        super().__init__()
-        self.text = CLIPTextModel.from_config(text)
-        self.image = ImageTower(text["hidden_size"], **tower)
-        self.logit_scale = nn.Parameter(torch.tensor(2.66))  # ln(1/0.07)
 
-    def forward(self, ids):
-        """Token numbers [B, L] → [B, D]."""
-        return self.text.pooled(self.text(ids), ids)
+def scaling_factor(vae):
+    """1 over the spread of the latents of the train split."""
+    latents = in_parts(lambda x: vae.encode(x).mode(), to_tensor(load_emoji("train")))
+    return round(1 / latents.std().item(), 4)
 
 
 def jitter(x, generator):
@@ -151,8 +162,8 @@ def train_pair(name, text, tower, vocab_size, steps, seed):
     text = {**text, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.end}
     size = 32 if tower["size"] == 32 else 64
     held_out = to_tensor(load_emoji("test_pair", size=size)), texts("test_pair", tokenizer)[0]
-    return train(
-        Pair(text, tower),
+    run = train(
+        Judge(text, tower, tokenizer),
         (to_tensor(load_emoji("train", size=size)), *texts("train", tokenizer)),
         pair_loss,
         folder=BUILD / name,
@@ -166,16 +177,20 @@ def train_pair(name, text, tower, vocab_size, steps, seed):
         callback=every(100, lambda run: f"R@1 held out {retrieval(run.ema, *held_out):.3f}"),
         every=100,
     )
+    return run.ema.eval()
 
 
 def train_text(steps=1200):
-    """The text encoder of the pipeline."""
-    return train_pair("text", TEXT, TOWER, 2560, steps, seed=1)
+    """The text encoder of the pipeline, with an image tower that is not needed afterwards."""
+    pair = train_pair("text", TEXT, TOWER, 2560, steps, seed=1)
+    special = {"bos_token_id": pair.tokenizer.start, "pad_token_id": pair.tokenizer.pad}
+    write_part(EMOJI, "text_encoder", pair.text, half=True, **special)
+    pair.tokenizer.save(EMOJI / "tokenizer")
 
 
 def train_judge(steps=1200):
     """The judge: reads prompts and pictures, and shares nothing with the pipeline."""
-    return train_pair("judge", JUDGE_TEXT, JUDGE_TOWER, 2000, steps, seed=2)
+    train_pair("judge", JUDGE_TEXT, JUDGE_TOWER, 2000, steps, seed=2).save(CHECKPOINTS / "judge")
 
 
 # --- the U-Net ------------------------------------------------------------------------------------
@@ -196,34 +211,6 @@ UNET = {
 MIRRORED = ("smileys-emotion", "people-body", "animals-nature", "food-drink")
 
 
-def finished(model, name):
-    """The model with the average weights of a part that is trained."""
-    notes, tensors = read(BUILD / name / CHECKPOINT)
-    if notes["step"] != notes["settings"]["steps"]:
-        raise SystemExit(f"{name} is at step {notes['step']}: train it to its end first")
-    own = {n.removeprefix("ema."): x for n, x in tensors.items() if n.startswith("ema.")}
-    model.load_state_dict(own)
-    return model.eval().requires_grad_(False)
-
-
-def text_encoder(name="text", text=TEXT, tower=TOWER):
-    """Its tokenizer, and the trained pair of text encoder and image tower."""
-    tokenizer = Tokenizer.load(BUILD / name / "tokenizer")
-    text = {**text, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.end}
-    return tokenizer, finished(Pair(text, tower), name)
-
-
-@torch.no_grad()
-def in_parts(function, x, size=256):
-    return torch.cat([function(part) for part in x.split(size)])
-
-
-def scaling_factor(vae):
-    """1 over the spread of the latents of the train split."""
-    latents = in_parts(lambda x: vae.encode(x).mode(), to_tensor(load_emoji("train")))
-    return round(1 / latents.std().item(), 4)
-
-
 def conditions(table, tokenizer, text):
     """The text encoder's states of all prompts, all captions, and nothing: [N, L, D] each."""
     prompt, caption = (
@@ -232,27 +219,28 @@ def conditions(table, tokenizer, text):
     return prompt, caption, text(tokenizer(""))
 
 
-def train_unet(steps=4000, prediction="sample", folder="unet"):
+def train_unet(steps=3000, round=1):
     """The U-Net, on the latents of all pictures and, where left and right mean nothing, mirrored.
 
     One prompt in ten is left out, for guidance; one in ten goes without its style.
     """
-    tokenizer, pair = text_encoder()
-    vae = finished(AutoencoderKL.from_config(VAE), "vae")
-    scale = scaling_factor(vae)
+    seed_everything(round)
+    tokenizer = Tokenizer.load(EMOJI / "tokenizer")
+    vae, text = (read_part(EMOJI, name, NETWORKS[name]) for name in ("vae", "text_encoder"))
+    unet = UNet.from_config(UNET) if round == 1 else read_part(EMOJI, "unet", UNet.from_config)
     dataset = load_emoji("train")
     x, table = to_tensor(dataset), dataset.data.table
-    prompt, caption, empty = conditions(table, tokenizer, pair.text)
+    prompt, caption, empty = conditions(table, tokenizer, text)
     sides = [
         group in MIRRORED and not {"left", "right"} & set(text.replace("-", " ").split())
         for group, text in zip(table["group"].to_pylist(), table["caption"].to_pylist())
     ]
     mirrored = torch.tensor(sides).nonzero().flatten()
-    encode = lambda x: scale * in_parts(lambda part: vae.encode(part).mode(), x)  # noqa: E731
-    latents = torch.cat([encode(x), encode(x[mirrored].flip(-1))])
+    both = torch.cat([x, x[mirrored].flip(-1)])
+    latents = vae.scaling_factor * in_parts(lambda part: vae.encode(part).mode(), both)
     row = torch.cat([torch.arange(len(x)), mirrored])
-    del x
-    print(f"{len(latents)} pictures, scaling factor {scale}", flush=True)
+    del x, both
+    print(f"{len(latents)} pictures", flush=True)
     schedule = NoiseSchedule.cosine()
 
     def loss(model, batch, generator):
@@ -260,31 +248,36 @@ def train_unet(steps=4000, prediction="sample", folder="unet"):
         which = torch.rand(len(x0), generator=generator)[:, None, None]
         context = torch.where(which < 0.1, caption[row], prompt[row])
         context = torch.where(which > 0.9, empty, context)
-        return training_loss(model, x0, schedule, prediction, context, generator=generator)
+        return training_loss(model, x0, schedule, "sample", context, generator=generator)
 
-    seed_everything(0)
-    return train(
-        UNet.from_config(UNET),
+    run = train(
+        unet.requires_grad_(True).train(),
         (latents, row),
         loss,
-        folder=BUILD / folder,
+        folder=BUILD / f"unet-{round}",
         steps=steps,
         batch_size=32,
-        lr=2e-3,
+        lr=2e-3 if round == 1 else 1e-3,
         ema=0.998,
+        seed=round,
         callback=every(100, lambda run: f"{run.pictures_per_second:.0f} pictures/s"),
         every=100,
-        about={"prediction": prediction},
     )
+    parts = run.ema.eval(), vae, text, tokenizer
+    TextToImage(*parts, schedule, "sample", "trailing", 0).save(EMOJI, half=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", nargs="*", default=["vae"])
+    parts = ("vae", "text", "judge", "unet")
+    parser.add_argument("part", nargs="*", default=parts, help=", ".join(parts))
+    parser.add_argument("--steps", type=int, help="in place of the part's own number")
+    parser.add_argument("--round", type=int, help="of the U-Net, from 2 on")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    options = {k: v for k in ("steps", "round") if (v := getattr(args, k))}
     for part in args.part:
-        globals()[f"train_{part}"]()
+        globals()[f"train_{part}"](**options)
 
 
 if __name__ == "__main__":
