@@ -3,7 +3,9 @@
     python benchmarks/bench.py              every pair, a few minutes
     python benchmarks/bench.py draw         those whose name has "draw" in it
     python benchmarks/bench.py --rounds 30  more rounds, narrower spread
-    python benchmarks/bench.py --large      Stable Diffusion 1.5's U-Net at full size too
+    python benchmarks/bench.py --large      Stable Diffusion 1.5 at full size too
+
+"prompt" is the whole way from words to pictures, with diffusers' pipeline opening the same folder.
 
 In each round both sides run, one right after the other and each first every second time, so that
 whatever else the machine does hits both. What counts is the ratio within a round, theirs / ours:
@@ -21,15 +23,23 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 
+from sdlearn.clip import CLIPTextModel, Tokenizer
 from sdlearn.data import data_folder
+from sdlearn.pipeline import TextToImage
 from sdlearn.runtime import amp_dtype, device, device_name
+from sdlearn.schedule import NoiseSchedule
 from sdlearn.unet import UNet
+from sdlearn.vae import AutoencoderKL
 
 RESULTS = Path(__file__).resolve().parent / "results"
 logging.getLogger("diffusers").setLevel(logging.ERROR)
@@ -50,23 +60,13 @@ WIDE = dict(  # a size up
 )
 
 
-def stable_diffusion():
-    """The configuration of Stable Diffusion 1.5's U-Net."""
+EMOJI = data_folder("checkpoints") / "emoji"
+
+
+def stable_diffusion(part=0):
+    """The configuration of Stable Diffusion 1.5's U-Net, autoencoder or text encoder."""
     (path,) = data_folder("configs").glob("1_*.json")
-    return json.loads(path.read_text(encoding="utf-8"))["parts"][0]["config"]
-
-
-PAIRS = {  # name: class, configuration, batch, size, training?
-    "faces, train": ("UNet2DModel", FACES, 16, 16, True),
-    "faces, draw 2": ("UNet2DModel", FACES, 2, 16, False),
-    "faces, draw 32": ("UNet2DModel", FACES, 32, 16, False),
-    "words, train": ("UNet2DConditionModel", WORDS, 16, 16, True),
-    "words, draw 2": ("UNet2DConditionModel", WORDS, 2, 16, False),
-    "words, draw 16": ("UNet2DConditionModel", WORDS, 16, 16, False),
-    "wide, train": ("UNet2DModel", WIDE, 4, 32, True),
-    "wide, draw 2": ("UNet2DModel", WIDE, 2, 32, False),
-}
-LARGE = {"SD 1.5, draw 2": ("UNet2DConditionModel", None, 2, 64, False)}
+    return json.loads(path.read_text(encoding="utf-8"))["parts"][part]["config"]
 
 
 def sides(kind, config, batch, size, training, only=None):
@@ -114,6 +114,69 @@ def sides(kind, config, batch, size, training, only=None):
     return {side: run(model, side == "ours") for side, model in models.items()}
 
 
+def full_size():
+    """A folder with Stable Diffusion 1.5 at full size: random weights, a small vocabulary."""
+    folder = Path(tempfile.gettempdir()) / "sdlearn-bench-full-size"
+    if (folder / "model_index.json").exists():  # the last thing that is written
+        return folder
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train(["a red heart"], 530, length=77)
+    text = {**stable_diffusion(2), "vocab_size": len(tokenizer), "eos_token_id": tokenizer.end}
+    networks = [
+        UNet.from_config({"sample_size": 64, **stable_diffusion()}),
+        AutoencoderKL.from_config(stable_diffusion(1)),
+        CLIPTextModel.from_config(text),
+    ]
+    TextToImage(*networks, tokenizer, NoiseSchedule.scaled_linear()).save(folder, half=True)
+    return folder
+
+
+def prompts(count, steps, folder=EMOJI, only=None):
+    """The same for the whole way from a prompt to `count` pictures, by both pipelines."""
+    where, folder = device(), full_size() if folder is None else folder
+    dtype = amp_dtype(where) or torch.float32
+    texts, runs = count * ["a red heart"], {}
+    if only in (None, "ours"):
+        ours = TextToImage.load(folder).to(where).to(dtype)
+        runs["ours"] = lambda: ours(texts, "", steps, 4.0, seed=1)
+    if only in (None, "theirs"):
+        theirs = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype).to(where)
+        theirs.set_progress_bar_config(disable=True)
+
+        def run():
+            each = [torch.Generator().manual_seed(1 + i) for i in range(count)]
+            how = {"num_inference_steps": steps, "guidance_scale": 4.0, "generator": each}
+            return theirs(texts, **how).images
+
+        runs["theirs"] = run
+    return runs
+
+
+def as_numbers(answer):
+    """What a side answered as floats; the bytes of pictures as they are."""
+    if isinstance(answer, torch.Tensor):
+        return answer.detach().float()
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in answer])).float()
+
+
+PAIRS = {  # name: class, configuration, batch, size, training?  Or pictures, steps, folder
+    "faces, train": partial(sides, "UNet2DModel", FACES, 16, 16, True),
+    "faces, draw 2": partial(sides, "UNet2DModel", FACES, 2, 16, False),
+    "faces, draw 32": partial(sides, "UNet2DModel", FACES, 32, 16, False),
+    "words, train": partial(sides, "UNet2DConditionModel", WORDS, 16, 16, True),
+    "words, draw 2": partial(sides, "UNet2DConditionModel", WORDS, 2, 16, False),
+    "words, draw 16": partial(sides, "UNet2DConditionModel", WORDS, 16, 16, False),
+    "wide, train": partial(sides, "UNet2DModel", WIDE, 4, 32, True),
+    "wide, draw 2": partial(sides, "UNet2DModel", WIDE, 2, 32, False),
+    "prompt, 1": partial(prompts, 1, 20),
+    "prompt, 4": partial(prompts, 4, 20),
+}
+LARGE = {
+    "SD 1.5, draw 2": partial(sides, "UNet2DConditionModel", None, 2, 64, False),
+    "SD 1.5, prompt": partial(prompts, 1, 1, None),
+}
+
+
 def ratios(runs, rounds):
     """The ratio theirs / ours of each round, and the median seconds of both sides."""
     seconds = {side: [] for side in runs}
@@ -132,12 +195,12 @@ def largest_memory(arguments):
     pair, side, threads = arguments
     torch.set_num_threads(threads)
     if device().type == "cuda":
-        runs = sides(*pair, only=side)
+        runs = pair(only=side)
         torch.cuda.reset_peak_memory_stats()
         [runs[side]() for _ in range(2)]
         return torch.cuda.max_memory_allocated() / 1e6
     before = peak_memory()
-    runs = sides(*pair, only=side)
+    runs = pair(only=side)
     [runs[side]() for _ in range(2)]
     return peak_memory() - before
 
@@ -196,8 +259,8 @@ def machine():
 
 def measure(name, pair, rounds, peak):
     """One row of the table."""
-    runs = sides(*pair)
-    answers = {side: run().detach().float() for side, run in runs.items()}
+    runs = pair()
+    answers = {side: as_numbers(run()) for side, run in runs.items()}
     difference = (answers["ours"] - answers["theirs"]).abs().max() / answers["theirs"].abs().max()
     found, seconds = ratios(runs, rounds)
     low, _, high = statistics.quantiles(found, n=4)
