@@ -15,6 +15,14 @@ def gradient_loss(a, b):
     return across.abs().mean() + down.abs().mean()
 
 
+def colour_loss(a, b, side=4):
+    """How far apart the mean colours of small squares are: colour without any detail.
+
+    Without it the few channels of the latents may go to edges, and green things turn brown.
+    """
+    return (F.avg_pool2d(a, side) - F.avg_pool2d(b, side)).abs().mean()
+
+
 def perceptual_loss(features, a, b, layers=3):
     """How differently the first layers of a `metrics.FeatureNet` see two pictures.
 
@@ -62,7 +70,9 @@ def critic_losses(critic, real, fake):
     return fool, catch
 
 
-def autoencoder_loss(l1=1.0, gradient=0.5, kl=1e-4, perceptual=0.0, adversarial=0.0, features=None):
+def autoencoder_loss(
+    l1=1.0, gradient=0.5, kl=1e-4, colour=0.0, perceptual=0.0, adversarial=0.0, features=None
+):
     """The loss of autoencoders for `train.train`: batches are pictures; each term by its weight.
 
     kl: weight of the KL in nats per number of the latents. features: the `FeatureNet` of the
@@ -77,6 +87,8 @@ def autoencoder_loss(l1=1.0, gradient=0.5, kl=1e-4, perceptual=0.0, adversarial=
         total = l1 * F.l1_loss(y, x) + kl * latents.kl().sum() / latents.mean.numel()
         if gradient:
             total = total + gradient * gradient_loss(y, x)
+        if colour:
+            total = total + colour * colour_loss(y, x)
         if perceptual:
             total = total + perceptual * perceptual_loss(features, y, x)
         if adversarial:

@@ -23,6 +23,7 @@ from sdlearn.vae import (
 from sdlearn.vae_loss import (
     PatchCritic,
     autoencoder_loss,
+    colour_loss,
     critic_losses,
     gradient_loss,
     perceptual_loss,
@@ -262,6 +263,21 @@ def test_gradient_loss_sees_edges_only():
     # One of seven differences across is 1, all those down are 0.
     assert gradient_loss(edge, torch.zeros_like(edge)).item() == pytest.approx(1 / 7)
     assert gradient_loss(edge.mT, torch.zeros_like(edge)).item() == pytest.approx(1 / 7)
+
+
+def test_colour_loss_sees_colour_and_no_detail():
+    grey = torch.zeros(1, 3, 8, 8)
+    checks = torch.tensor([1.0, -1.0]).repeat(4)[:, None] * torch.tensor([1.0, -1.0]).repeat(4)
+    assert colour_loss(grey + checks, grey).item() == pytest.approx(0, abs=1e-6)
+    redder = grey.clone()
+    redder[:, 0] += 0.6
+    assert colour_loss(redder, grey).item() == pytest.approx(0.2)
+    one = grey.clone()
+    one[:, :, :4, :4] += 0.8  # one square of four: others do not make up for it
+    other = grey.clone()
+    other[:, :, 4:, 4:] += 0.8
+    assert colour_loss(one, other).item() == pytest.approx(0.4)
+    assert colour_loss(one, other, side=8).item() == pytest.approx(0)
 
 
 def test_perceptual_loss_prefers_sharp_to_blurred():

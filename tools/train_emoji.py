@@ -5,8 +5,9 @@
 
 Each part can be stopped; the same command goes on. A part that is done is written to
 data/checkpoints as float16, and the U-Net is trained with the VAE and the text encoder that it
-finds there. Later rounds begin with the U-Net that is there:
+finds there. Later rounds begin with the weights that are there:
 
+    python tools/train_emoji.py vae --round 2
     python tools/train_emoji.py unet --round 2
 
 Only the train split is used. Checkpoints are kept in build/emoji.
@@ -80,20 +81,24 @@ def psnr_of(vae, x):
     return torch.cat([psnr(vae(part), part) for part in x.split(64)]).mean().item()
 
 
-def train_vae(steps=3000):
-    """Pictures of 64 × 64 to latents of 4 × 16 × 16 and back."""
-    seed_everything(0)
+def train_vae(steps=None, round=1):
+    """Pictures of 64 × 64 to latents of 4 × 16 × 16 and back.
+
+    The first round is without the colour term, and turns green things brown; the second mends it.
+    """
+    seed_everything(round - 1)
+    vae = AutoencoderKL.from_config(VAE) if round == 1 else begun("vae")
     x = to_tensor(load_emoji("train"))
     held_out = to_tensor(load_emoji("test_pair"))[::3]
     run = train(
-        AutoencoderKL.from_config(VAE),
+        vae,
         torch.cat([x, x.flip(-1)]),
-        autoencoder_loss(),
-        folder=BUILD / "vae",
-        steps=steps,
+        autoencoder_loss(colour=0.0 if round == 1 else 2.0),
+        folder=BUILD / ("vae" if round == 1 else f"vae-{round}"),
+        steps=steps or (3000 if round == 1 else 1200),
         batch_size=8,
         lr=2e-3,
-        ema=0.999,
+        ema=0.999 if round == 1 else 0.998,
         callback=every(250, lambda run: f"PSNR {psnr_of(run.ema, held_out):.2f} dB"),
         every=250,
     )
@@ -102,6 +107,11 @@ def train_vae(steps=3000):
     vae.config["scaling_factor"] = scale
     write_part(EMOJI, "vae", vae, half=True)
     print(f"PSNR {psnr_of(vae, held_out):.2f} dB, scaling factor {scale}")
+
+
+def begun(name):
+    """A network of data/checkpoints/emoji, to be trained further."""
+    return read_part(EMOJI, name, NETWORKS[name]).requires_grad_(True).train()
 
 
 @torch.no_grad()
@@ -227,7 +237,7 @@ def train_unet(steps=3000, round=1):
     seed_everything(round)
     tokenizer = Tokenizer.load(EMOJI / "tokenizer")
     vae, text = (read_part(EMOJI, name, NETWORKS[name]) for name in ("vae", "text_encoder"))
-    unet = UNet.from_config(UNET) if round == 1 else read_part(EMOJI, "unet", UNet.from_config)
+    unet = UNet.from_config(UNET) if round == 1 else begun("unet")
     dataset = load_emoji("train")
     x, table = to_tensor(dataset), dataset.data.table
     prompt, caption, empty = conditions(table, tokenizer, text)
@@ -251,7 +261,7 @@ def train_unet(steps=3000, round=1):
         return training_loss(model, x0, schedule, "sample", context, generator=generator)
 
     run = train(
-        unet.requires_grad_(True).train(),
+        unet,
         (latents, row),
         loss,
         folder=BUILD / f"unet-{round}",
@@ -272,7 +282,7 @@ def main():
     parts = ("vae", "text", "judge", "unet")
     parser.add_argument("part", nargs="*", default=parts, help=", ".join(parts))
     parser.add_argument("--steps", type=int, help="in place of the part's own number")
-    parser.add_argument("--round", type=int, help="of the U-Net, from 2 on")
+    parser.add_argument("--round", type=int, help="of vae or unet, from 2 on")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     options = {k: v for k in ("steps", "round") if (v := getattr(args, k))}
