@@ -14,7 +14,7 @@ CHAINS = [
     # What a chapter builds knows nothing of the notebook around it, nor of the commands.
     [
         {"layers", "unet_config", "unet", "vae", "clip", "schedule", "diffusion", "samplers"}
-        | {"tokenizer", "ideal", "optimiser", "metrics", "elbo"},
+        | {"tokenizer", "ideal", "optimiser", "metrics", "elbo", "intervals", "judge"},
         {"show", "exercises", "runtime", "doctor", "kernel", "run", "pages", "lab", "grade", "cli"},
     ],
 ]
