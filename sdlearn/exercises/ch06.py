@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from sdlearn import elbo
@@ -14,29 +15,38 @@ def _moments(*shape):
     return torch.randn(shape), torch.randn(shape) - 0.5
 
 
+def _learnt(x):
+    """An input that wants a gradient: the answer must not be cut off from it."""
+    return x.requires_grad_() * 1  # no leaf: torch would refuse a change in place before we see it
+
+
 def _gaussian(mean, logvar):
     """What the exercise's `self` holds, with nothing in it that does the work already."""
     return SimpleNamespace(mean=mean, logvar=logvar, std=(logvar / 2).exp())
 
 
 def _sample_cases():
-    yield Case((*_moments(3, 5), torch.Generator().manual_seed(1)), "latents are [B, D]")
-    yield Case(
-        (*_moments(2, 4, 3, 3), torch.Generator().manual_seed(2)), "latents are [B, C, H, W]"
-    )
-    yield Case((*_moments(2, 6), None), "generator is None")
+    def case(seed, shape, label, gradient=None):
+        yield Case((*_moments(*shape), torch.Generator().manual_seed(seed), gradient), label)
+
+    yield from case(1, (3, 5), "latents are [B, D]")
+    yield from case(2, (2, 4, 3, 3), "latents are [B, C, H, W]")
+    yield Case((*_moments(2, 6), None, None), "generator is None")
+    yield from case(3, (3, 5), "gradient by the mean", "mean")
+    yield from case(4, (3, 5), "gradient by logvar", "logvar")
 
 
-def _run_sample(answer, mean, logvar, generator):
-    """The draw, and what reaches the encoder through it: numbers alone do not show that."""
-    inputs = [mean.clone().requires_grad_(), logvar.clone().requires_grad_()]
-    draw = answer(_gaussian(*inputs), generator)
-    if not isinstance(draw, torch.Tensor) or draw.shape != mean.shape:
+def _run_sample(answer, mean, logvar, generator, gradient):
+    """The draw; or its gradient, as numbers do not show what reaches the encoder."""
+    if gradient:
+        mean, logvar = _learnt(mean.clone()), _learnt(logvar.clone())
+    draw = answer(_gaussian(mean, logvar), generator)
+    if not gradient or not isinstance(draw, torch.Tensor):
         return draw
-    found = [None, None]
+    by, found = {"mean": mean, "logvar": logvar}[gradient], [None]
     if draw.requires_grad:
-        found = torch.autograd.grad((draw * draw.detach()).sum(), inputs, allow_unused=True)
-    return draw.detach(), *(torch.zeros_like(mean) if g is None else g for g in found)
+        found = torch.autograd.grad(draw.sum(), [by], allow_unused=True)
+    return torch.zeros_like(mean.detach()) if found[0] is None else found[0]
 
 
 def _draw(wrong):
@@ -53,7 +63,6 @@ SAMPLE = Exercise(
     reference=DiagonalGaussian.sample,
     cases=_sample_cases,
     run=_run_sample,
-    returns=("draw", "gradient by the mean", "gradient by logvar"),
     changes=("generator",),
     hints=[
         "Draw standard normal noise first, in the shape of the mean; then stretch and move it.",
@@ -97,10 +106,33 @@ SAMPLE = Exercise(
         "mean.": lambda self, generator=None: (
             self.mean + self.std * torch.randn(self.mean.shape[1:], generator=generator)
         ),
-        "The numbers are right, but no gradient reaches the mean or the standard deviation: "
-        "torch.normal, .detach() and no_grad() cut it off. Draw the noise alone, with "
-        "torch.randn, and compute with it.": lambda self, generator=None: torch.normal(
+        "No gradient reaches the mean or the standard deviation: torch.normal, .detach(), .data "
+        "and no_grad() cut it off. Draw the noise alone, with torch.randn, and compute with "
+        "it.": lambda self, generator=None: torch.normal(
             self.mean, self.std, generator=generator
+        ).detach(),
+        "No gradient reaches the mean: use self.mean as it is, without .detach().": _draw(
+            lambda q, e: q.mean.detach() + q.std * e
+        ),
+        "No gradient reaches the standard deviation: use self.std as it is, without "
+        ".detach().": _draw(lambda q, e: q.mean + q.std.detach() * e),
+        "One number is the noise of all latents of all pictures: draw one for each, in the shape "
+        "of the mean.": lambda self, generator=None: (
+            self.mean + self.std * torch.randn(1, generator=generator)
+        ),
+        "The noise is numpy's, which is float64 and does not come from the generator: take "
+        "torch.randn.": lambda self, generator=None: (
+            self.mean + self.std * torch.from_numpy(np.random.randn(*self.mean.shape))
+        ),
+        "The noise is scaled by the root of the standard deviation; self.std is the root of the "
+        "variance already.": _draw(lambda q, e: q.mean + q.std.sqrt() * e),
+        "exp(2 · logvar) is the square of the variance; the standard deviation is "
+        "exp(logvar / 2), self.std.": _draw(lambda q, e: q.mean + (2 * q.logvar).exp() * e),
+        "The noise is divided by the standard deviation; multiply it.": _draw(
+            lambda q, e: q.mean + e / q.std
+        ),
+        "The mean is scaled as well; only the noise is multiplied by self.std.": _draw(
+            lambda q, e: (q.mean + e) * q.std
         ),
     },
 )
@@ -111,6 +143,10 @@ def _kl_cases():
     yield Case(_moments(2, 4, 3, 3), "latents are [B, C, H, W]")
     yield Case((torch.zeros(2, 3), torch.full((2, 3), -1.0)), "the mean is 0")
     yield Case((torch.randn(2, 3), torch.zeros(2, 3)), "the variance is 1")
+    mean, logvar = _moments(2, 3)
+    yield Case((_learnt(mean), logvar), "the mean is learnt")
+    mean, logvar = _moments(2, 3)
+    yield Case((mean, _learnt(logvar)), "the variance is learnt")
 
 
 def _run_kl(answer, mean, logvar):
@@ -126,14 +162,19 @@ def _right_kl(q):
     return (q.mean**2 + q.std**2 - 1 - q.logvar) / 2
 
 
+def _log_ratio(q, z):
+    """log q(z) / p(z) for the prior p = N(0, 1)."""
+    return (z**2 - ((z - q.mean) / q.std) ** 2 - q.logvar) / 2
+
+
 KL = Exercise(
     "elbo.kl",
     reference=DiagonalGaussian.kl,
     cases=_kl_cases,
     run=_run_kl,
     hints=[
-        "First the formula for each latent, a tensor like the mean: σ is self.std and log σ² is "
-        "self.logvar.",
+        "First the formula for each latent, a tensor like the mean: μ is self.mean, σ is self.std "
+        "and log σ² is self.logvar as it stands.",
         "Then add up all latents of a picture: .flatten(1).sum(dim=1) leaves one number for each.",
         "kl = (self.mean**2 + self.std**2 - 1 - self.logvar) / 2",
     ],
@@ -166,6 +207,50 @@ KL = Exercise(
         "The 1 is added; it is taken off: with mean 0 and variance 1 the KL has to be 0.": _summed(
             lambda q: (q.mean**2 + q.std**2 + 1 - q.logvar) / 2
         ),
+        "The -1 is taken off once for each picture; it belongs to every latent: inside the "
+        "sum.": lambda self: (_right_kl(self) + 0.5).flatten(1).sum(dim=1) - 1,
+        "The -1 is taken off after the sum, once for each picture; it belongs to every latent: "
+        "inside the sum.": lambda self: (_right_kl(self) + 0.5).flatten(1).sum(dim=1) - 0.5,
+        "This is the mean over everything; one sum for each picture is expected: "
+        ".flatten(1).sum(dim=1).": lambda self: _right_kl(self).mean(),
+        "This is the sum over the pictures; it goes over the latents of each: "
+        ".flatten(1).sum(dim=1).": lambda self: _right_kl(self).sum(dim=0),
+        "Only dimension 1 is added up: latents may be [B, C, H, W] as well, so .flatten(1) "
+        "first.": lambda self: _right_kl(self).sum(dim=1),
+        "Only the last dimension is added up: latents may be [B, C, H, W] as well, so "
+        ".flatten(1) first.": lambda self: _right_kl(self).sum(dim=-1),
+        "self.logvar stands where σ² belongs: the variance is self.std**2 or "
+        "self.logvar.exp().": _summed(lambda q: (q.mean**2 + q.logvar - 1 - q.logvar) / 2),
+        "σ² is squared once more: self.logvar.exp() is the variance already.": _summed(
+            lambda q: (q.mean**2 + q.std**4 - 1 - q.logvar) / 2
+        ),
+        "The root of the standard deviation is taken for the variance: it is its square, "
+        "self.std**2.": _summed(lambda q: (q.mean**2 + q.std.sqrt() - 1 - q.logvar) / 2),
+        "log σ² is self.logvar as it stands; yours is twice that.": _summed(
+            lambda q: (q.mean**2 + q.std**2 - 1 - 2 * q.logvar) / 2
+        ),
+        "A logarithm is taken of self.logvar, which is a logarithm already: use it as it "
+        "stands.": _summed(lambda q: (q.mean**2 + q.std**2 - 1 - q.logvar.log()) / 2),
+        "The logarithm has base 2; nats need the natural one, torch.log, and self.logvar is that "
+        "already.": _summed(lambda q: (q.mean**2 + q.std**2 - 1 - q.logvar / math.log(2)) / 2),
+        "The logarithm has base 10; nats need the natural one, torch.log, and self.logvar is that "
+        "already.": _summed(lambda q: (q.mean**2 + q.std**2 - 1 - q.logvar / math.log(10)) / 2),
+        "This is log q/p at one draw; the formula above is its mean over all draws, and needs "
+        "none.": _summed(
+            lambda q: _log_ratio(q, q.mean + q.std * torch.randn_like(q.mean)),
+        ),
+        "This is log q/p at the mean of q alone; the KL is its mean over all draws.": _summed(
+            lambda q: _log_ratio(q, q.mean)
+        ),
+        "No gradient reaches the variance: use self.std and self.logvar as they are, without "
+        ".detach().": _summed(
+            lambda q: (q.mean**2 + q.std.detach() ** 2 - 1 - q.logvar.detach()) / 2
+        ),
+        "No gradient reaches the mean: use self.mean as it is, without .detach().": _summed(
+            lambda q: (q.mean.detach() ** 2 + q.std**2 - 1 - q.logvar) / 2
+        ),
+        "No gradient gets through: .detach(), .data and no_grad() cut it off, and the encoder "
+        "would learn nothing from the KL.": _summed(lambda q: _right_kl(q).detach()),
         "The mean's square is missing: codes far from 0 have to cost something.": _summed(
             lambda q: (q.std**2 - 1 - q.logvar) / 2
         ),
@@ -184,8 +269,10 @@ def _nll_cases():
         return torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
 
     yield Case((*pictures(2, 3, 4, 4), 0.3), "pictures, b = 0.3")
-    yield Case((*pictures(3, 5), 2.0), "points [B, D], b = 2")
+    yield Case((*pictures(3, 5), 1.7), "points [B, D], b = 1.7")
     yield Case((*pictures(2, 3, 4, 4), 0.5), "b = 0.5, where log 2b is 0")
+    x, mean = pictures(2, 6)
+    yield Case((x, _learnt(mean), 0.3), "the mean comes from a decoder that learns")
 
 
 def _nll(wrong):
@@ -260,6 +347,38 @@ NLL = Exercise(
         "The whole is multiplied by b, the form that section 4 ends with; here it is -log p.": _nll(
             lambda x, m, b: (x - m).abs() + b * math.log(2 * b)
         ),
+        "log 2b is the logarithm of 2b, math.log(2 * scale); yours is log 2, times b.": _nll(
+            lambda x, m, b: (x - m).abs() / b + math.log(2) * b
+        ),
+        "The logarithm has base 2; nats need the natural one, math.log.": _nll(
+            lambda x, m, b: (x - m).abs() / b + math.log2(2 * b)
+        ),
+        "log 2b is the natural logarithm of 2b; yours is the logarithm of b to base 2 "
+        "(math.log2).": _nll(lambda x, m, b: (x - m).abs() / b + math.log2(b)),
+        "The logarithm has base 10; nats need the natural one, math.log.": _nll(
+            lambda x, m, b: (x - m).abs() / b + math.log10(2 * b)
+        ),
+        "Brackets too many: only the error is divided by b, not log 2b.": _nll(
+            lambda x, m, b: ((x - m).abs() + math.log(2 * b)) / b
+        ),
+        "log 2b is added for every pixel of the batch; each picture has only its own: add it "
+        "before the sum.": lambda x, mean, scale: (
+            ((x - mean).abs() / scale).flatten(1).sum(dim=1) + math.log(2 * scale) * x.numel()
+        ),
+        "The errors are added up before their size is taken, so that they cancel: .abs() "
+        "first.": lambda x, mean, scale: (
+            (x - mean).flatten(1).sum(dim=1).abs() / scale + math.log(2 * scale) * x[0].numel()
+        ),
+        "b is taken for the standard deviation, and √2 put in; b is the average error, and stands "
+        "in the formula as it is.": _nll(
+            lambda x, m, b: (x - m).abs() * math.sqrt(2) / b + math.log(math.sqrt(2) * b)
+        ),
+        "This is the sum over the pictures; it goes over the pixels of each: "
+        ".flatten(1).sum(dim=1).": lambda x, mean, scale: _right_nll(x, mean, scale).sum(dim=0),
+        "Only dimension 1 is added up, the channels: .flatten(1) first, then "
+        ".sum(dim=1).": lambda x, mean, scale: _right_nll(x, mean, scale).sum(dim=1),
+        "Only the last dimension is added up: .flatten(1) first, then "
+        ".sum(dim=1).": lambda x, mean, scale: _right_nll(x, mean, scale).sum(dim=-1),
         "2b itself is added; it is its logarithm.": _nll(lambda x, m, b: (x - m).abs() / b + 2 * b),
     },
 )
@@ -271,6 +390,8 @@ def _pairs():
     mean, logvar = _moments(2, 3)
     yield Case((mean, logvar, mean.clone(), logvar.clone()), "both are the same")
     yield Case((*_moments(2, 3), torch.zeros(2, 3), torch.zeros(2, 3)), "p is N(0, 1)")
+    yield Case((*map(_learnt, _moments(2, 3)), *_moments(2, 3)), "only q is learnt")
+    yield Case((*_moments(2, 3), *map(_learnt, _moments(2, 3))), "only p is learnt")
 
 
 def _pair(wrong):
@@ -297,7 +418,7 @@ KL_GAUSSIANS = Exercise(
             lambda mq, lq, mp, lp: _right_pair(mp, lp, mq, lq)
         ),
         "This is the KL to N(0, 1): p does not appear in it.": _pair(
-            lambda mq, lq, mp, lp: _right_pair(mq, lq, 0 * mp, 0 * lp)
+            lambda mq, lq, mp, lp: _right_pair(mq, lq, torch.zeros_like(mp), torch.zeros_like(lp))
         ),
         "This is the mean over the latents; the KL is their sum, "
         ".flatten(1).sum(dim=1).": lambda mq, lq, mp, lp: (
@@ -356,6 +477,70 @@ KL_GAUSSIANS = Exercise(
         ),
         "Each mean is squared for itself; it is the square of their difference.": _pair(
             lambda mq, lq, mp, lp: (lp - lq + (mq**2 - mp**2 + lq.exp()) / lp.exp() - 1) / 2
+        ),
+        "The -1 is taken off after the sum, once for each picture; it belongs to every latent: "
+        "inside the sum.": lambda *four: (_right_pair(*four) + 0.5).flatten(1).sum(dim=1) - 0.5,
+        "The 1 is added; it is taken off: for two equal distributions the KL has to be 0.": _pair(
+            lambda *four: _right_pair(*four) + 1
+        ),
+        "This is the mean over everything; one sum for each picture is expected: "
+        ".flatten(1).sum(dim=1).": lambda *four: _right_pair(*four).mean(),
+        "This is the sum over the pictures; it goes over the latents of each: "
+        ".flatten(1).sum(dim=1).": lambda *four: _right_pair(*four).sum(dim=0),
+        "Only dimension 1 is added up: latents may be [B, C, H, W] as well, so .flatten(1) "
+        "first.": lambda *four: _right_pair(*four).sum(dim=1),
+        "Only the last dimension is added up: latents may be [B, C, H, W] as well, so "
+        ".flatten(1) first.": lambda *four: _right_pair(*four).sum(dim=-1),
+        "Brackets are missing: the half goes for all terms, not for the logarithm alone.": _pair(
+            lambda mq, lq, mp, lp: (lp - lq) / 2 + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1
+        ),
+        "Brackets are missing: all terms are divided by 2, not the last alone.": _pair(
+            lambda mq, lq, mp, lp: lp - lq + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1 / 2
+        ),
+        "The logarithm is not halved, the other terms are: log σ_p/σ_q is half of logvar_p - "
+        "logvar_q.": _pair(
+            lambda mq, lq, mp, lp: lp - lq + (((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
+        ),
+        "Standard deviations stand where variances belong: a variance is logvar.exp(), without "
+        "the / 2.": _pair(
+            lambda mq, lq, mp, lp: (
+                (lp - lq + ((mq - mp) ** 2 + (lq / 2).exp()) / (lp / 2).exp() - 1) / 2
+            )
+        ),
+        "The variances are squared: a variance is logvar.exp(), without a 2.": _pair(
+            lambda mq, lq, mp, lp: (
+                (lp - lq + ((mq - mp) ** 2 + (2 * lq).exp()) / (2 * lp).exp() - 1) / 2
+            )
+        ),
+        "The variances of the fraction are exchanged: σ_q² stands above, σ_p² below.": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + ((mq - mp) ** 2 + lp.exp()) / lq.exp() - 1) / 2
+        ),
+        "The size of the difference of the means stands where its square belongs.": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + ((mq - mp).abs() + lq.exp()) / lp.exp() - 1) / 2
+        ),
+        "The logvars are added; log σ_p²/σ_q² is logvar_p - logvar_q.": _pair(
+            lambda mq, lq, mp, lp: (lp + lq + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
+        ),
+        "A logarithm is taken of the ratio of the logvars, which are logarithms already: "
+        "log σ_p²/σ_q² is logvar_p - logvar_q.": _pair(
+            lambda mq, lq, mp, lp: (
+                ((lp / lq).log() + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
+            )
+        ),
+        "A logarithm is taken of logvar_p - logvar_q, which is log σ_p²/σ_q² already.": _pair(
+            lambda mq, lq, mp, lp: (
+                ((lp - lq).log() + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
+            )
+        ),
+        "The logarithm has base 2; nats need the natural one, and logvar is that already.": _pair(
+            lambda mq, lq, mp, lp: (
+                ((lp - lq) / math.log(2) + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
+            )
+        ),
+        "This is the difference of two KLs to N(0, 1); the KL from q to p is another thing.": _pair(
+            lambda mq, lq, mp, lp: (
+                _right_pair(mq, lq, 0 * mp, 0 * lp) - _right_pair(mp, lp, 0 * mq, 0 * lq)
+            )
         ),
         "The difference of the means is missing.": _pair(
             lambda mq, lq, mp, lp: (lp - lq + (lq - lp).exp() - 1) / 2
