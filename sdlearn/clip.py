@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sdlearn.configs import fill
 from sdlearn.tokenizer import Tokenizer
 
 __all__ = ["CLIPTextModel", "ImageTower", "Tokenizer", "contrastive_loss", "similarity"]
@@ -48,15 +49,7 @@ def complete(config):
 
     Raises ValueError, naming it, for a setting that `CLIPTextModel` does not have.
     """
-    full = dict(DEFAULTS)
-    for name, value in config.items():
-        if name in full:
-            full[name] = value
-        elif name in ONLY:
-            if value != ONLY[name]:
-                raise ValueError(f"{name} = {value!r} is not built here, only {ONLY[name]!r}")
-        elif name not in REMARKS and not name.startswith("_"):
-            raise ValueError(f"the setting {name!r} is not known: is this a CLIP text config.json?")
+    full = fill(config, DEFAULTS, ONLY, REMARKS, "a CLIP text")
     if full["hidden_act"] not in ACTIVATIONS:
         known = ", ".join(map(repr, ACTIVATIONS))
         raise ValueError(f"hidden_act = {full['hidden_act']!r} is not built here: {known} are")

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from sdlearn import weights
 from sdlearn.clip import CLIPTextModel, Tokenizer
 from sdlearn.data import to_pil, to_rgb, to_tensor
+from sdlearn.guidance import guide
 from sdlearn.samplers import sample
 from sdlearn.unet import UNet
 from sdlearn.vae import AutoencoderKL, decode_tiled, encode_tiled
@@ -150,8 +151,7 @@ class TextToImage:
             if not both:
                 return self.unet(x, t, context)
             output = self.unet(torch.cat([x, x]), torch.cat([t, t]), context)
-            without, with_prompt = output.chunk(2)  # [2B, C, h, w] -> twice [B, C, h, w]
-            return without + guidance * (with_prompt - without)
+            return guide(output, guidance)  # [2B, C, h, w] -> [B, C, h, w]
 
         return model
 

@@ -1,5 +1,7 @@
 """The configurations of U-Nets that diffusers writes: checked, with the defaults filled in."""
 
+from sdlearn.configs import fill
+
 PLAIN = {
     "in_channels": 3,
     "out_channels": 3,
@@ -86,15 +88,7 @@ def complete(config):
         kind = "UNet2DConditionModel" if words else "UNet2DModel"
     if kind not in KINDS:
         raise ValueError(f"this is the configuration of a {kind}, not of a {' or '.join(KINDS)}")
-    full = {**KINDS[kind], "_class_name": kind}
-    for name, value in config.items():
-        if name in full:
-            full[name] = value
-        elif name in ONLY:
-            if value != ONLY[name]:
-                raise ValueError(f"{name} = {value!r} is not built here, only {ONLY[name]!r}")
-        elif name not in REMARKS and not name.startswith("_"):
-            raise ValueError(f"the setting {name!r} is not known: is this a U-Net's config.json?")
+    full = fill(config, {**KINDS[kind], "_class_name": kind}, ONLY, REMARKS, "a U-Net's")
     _check(full, KINDS[kind])
     return full
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sdlearn.configs import fill
 from sdlearn.layers import Downsample2D, ResnetBlock2D, SpatialAttention, Upsample2D
 
 DEFAULTS = {
@@ -40,15 +41,7 @@ def complete(config):
     kind = config.get("_class_name", "AutoencoderKL")
     if kind != "AutoencoderKL":
         raise ValueError(f"this is the configuration of a {kind}, not of an AutoencoderKL")
-    full = {"_class_name": kind, **DEFAULTS}
-    for name, value in config.items():
-        if name in full:
-            full[name] = value
-        elif name in ONLY:
-            if value != ONLY[name]:
-                raise ValueError(f"{name} = {value!r} is not built here, only {ONLY[name]!r}")
-        elif name not in REMARKS and not name.startswith("_"):
-            raise ValueError(f"the setting {name!r} is not known: is this a VAE's config.json?")
+    full = fill(config, {"_class_name": kind, **DEFAULTS}, ONLY, REMARKS, "a VAE's")
     sizes, groups = full["block_out_channels"], full["norm_num_groups"]
     for name in ("down_block_types", "up_block_types"):
         known = DEFAULTS[name][0]

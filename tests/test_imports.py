@@ -9,11 +9,27 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sdlearn"
 
 # Lowest first. A module may import what stands before its set, never what comes after.
 CHAINS = [
-    [{"layers", "unet_config"}, {"unet", "vae", "clip", "tokenizer"}, {"pipeline"}, {"cli"}],
+    [
+        {"configs"},
+        {"layers", "unet_config"},
+        {"unet", "vae", "clip", "tokenizer"},
+        {"pipeline"},
+        {"cli"},
+    ],
     [{"schedule"}, {"diffusion"}, {"samplers"}, {"pipeline"}, {"cli"}],
     # What a chapter builds knows nothing of the notebook around it, nor of the commands.
     [
-        {"layers", "unet_config", "unet", "vae", "clip", "schedule", "diffusion", "samplers"}
+        {
+            "configs",
+            "layers",
+            "unet_config",
+            "unet",
+            "vae",
+            "clip",
+            "schedule",
+            "diffusion",
+            "samplers",
+        }
         | {"tokenizer", "ideal", "optimiser", "metrics", "elbo", "intervals", "judge"},
         {"show", "exercises", "runtime", "doctor", "kernel", "run", "pages", "lab", "grade", "cli"},
     ],

@@ -8,17 +8,12 @@ import time
 import ipywidgets
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from test_pipeline import make
 
-from sdlearn.clip import CLIPTextModel, Tokenizer
 from sdlearn.metadata import picture_metadata, read_settings, save_picture
 from sdlearn.panel import panel
 from sdlearn.panel_given import MASK, NOISE, PICTURE, RECTANGLE
-from sdlearn.pipeline import TextToImage
-from sdlearn.schedule import NoiseSchedule
-from sdlearn.unet import UNet
-from sdlearn.vae import AutoencoderKL
 
 ABOUT = {
     "prompt": "一只猫, a “cat”",
@@ -30,48 +25,6 @@ ABOUT = {
     "size": [32, 32],
     "model": None,
 }
-
-
-def make():
-    torch.manual_seed(0)
-    unet = UNet.from_config(
-        dict(
-            _class_name="UNet2DConditionModel",
-            sample_size=16,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=[16, 32],
-            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
-            up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
-            layers_per_block=1,
-            norm_num_groups=8,
-            attention_head_dim=4,
-            cross_attention_dim=32,
-        )
-    )
-    vae = AutoencoderKL.from_config(
-        dict(
-            block_out_channels=[8, 16],
-            down_block_types=2 * ["DownEncoderBlock2D"],
-            up_block_types=2 * ["UpDecoderBlock2D"],
-            norm_num_groups=4,
-            sample_size=32,
-        )
-    )
-    tokenizer = Tokenizer.train(["a green heart"], 520, length=24)
-    text = CLIPTextModel.from_config(
-        dict(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=24,
-            vocab_size=len(tokenizer),
-            eos_token_id=tokenizer.end,
-        )
-    )
-    networks = [part.eval().requires_grad_(False) for part in (unet, vae, text)]
-    return TextToImage(*networks, tokenizer, NoiseSchedule.scaled_linear(), "v_prediction")
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,15 @@ def mode_for_sample(encode):
     return wrapped
 
 
+def inpainted(folder, seed, image, mask, strength, steps):
+    """diffusers' pictures of the first prompt, inside a mask."""
+    pipe = theirs(folder, "dpmpp_2m", diffusers.StableDiffusionInpaintPipeline)
+    pipe.vae.encode = mode_for_sample(pipe.vae.encode)
+    given = {"image": image, "mask_image": mask, "width": SIZE, "height": SIZE}
+    given |= {"strength": strength, "num_inference_steps": steps, "generator": seeds(seed)}
+    return pipe(PROMPTS[0], **given).images
+
+
 def test_inpainting(pipeline, folder, photos):
     mask = Image.new("L", (SIZE, SIZE))
     mask.paste(255, (0, SIZE // 2, SIZE, SIZE))
@@ -206,18 +215,7 @@ def test_inpainting(pipeline, folder, photos):
     got = pipeline(
         PROMPTS[0], steps=8, seed=2, image=photos[0], mask=mask, strength=0.75, **options
     )
-    pipe = theirs(folder, "dpmpp_2m", diffusers.StableDiffusionInpaintPipeline)
-    pipe.vae.encode = mode_for_sample(pipe.vae.encode)
-    expected = pipe(
-        PROMPTS[0],
-        image=photos[0],
-        mask_image=mask,
-        width=SIZE,
-        height=SIZE,
-        strength=0.75,
-        num_inference_steps=8,
-        generator=seeds(2),
-    ).images
+    expected = inpainted(folder, 2, photos[0], mask, 0.75, 8)
     below = (0, SIZE // 2, SIZE, SIZE)
     assert apart([got[0].crop(below)], [expected[0].crop(below)]) <= 1
     above = (0, 0, SIZE, SIZE // 2)
@@ -231,18 +229,7 @@ def test_networks_for_inpainting(tmp_path, photos):
     mask = Image.new("L", (SIZE, SIZE))
     mask.paste(255, (0, 8, SIZE, 24))
     got = pipeline(PROMPTS[0], steps=6, seed=4, image=photos[1], mask=mask, strength=1.0)
-    pipe = theirs(tmp_path, "dpmpp_2m", diffusers.StableDiffusionInpaintPipeline)
-    pipe.vae.encode = mode_for_sample(pipe.vae.encode)
-    expected = pipe(
-        PROMPTS[0],
-        image=photos[1],
-        mask_image=mask,
-        width=SIZE,
-        height=SIZE,
-        strength=1.0,
-        num_inference_steps=6,
-        generator=seeds(4),
-    ).images
+    expected = inpainted(tmp_path, 4, photos[1], mask, 1.0, 6)
     inside = (0, 8, SIZE, 24)
     # At full strength ours begins with the known part in place, theirs with noise all over.
     pixels = [np.asarray(p.crop(inside)).astype(int) for p in (got[0], expected[0])]

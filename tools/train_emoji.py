@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdlearn.clip import Tokenizer, contrastive_loss, similarity
+from sdlearn.clip import Tokenizer, contrastive_loss
 from sdlearn.data import load_emoji, to_tensor
 from sdlearn.diffusion import training_loss
-from sdlearn.judge import Judge
+from sdlearn.judge import Judge, prompt_accuracy
 from sdlearn.metrics import psnr
 from sdlearn.pipeline import NETWORKS, TextToImage
 from sdlearn.runtime import seed_everything
@@ -155,14 +155,6 @@ def texts(split, tokenizer):
     return [tokenizer(table[name].to_pylist()) for name in ("prompt", "caption")]
 
 
-@torch.no_grad()
-def retrieval(model, x, ids):
-    """Share of pictures whose own prompt is the most similar of all."""
-    model.eval()
-    same = similarity(model(ids), model.image(x))  # [N texts, N pictures]
-    return (same.argmax(0) == torch.arange(len(x))).float().mean().item()
-
-
 def train_pair(name, text, tower, vocab_size, steps, seed):
     """A tokenizer, a text encoder and an image tower from prompts and pictures alone."""
     seed_everything(seed)
@@ -171,7 +163,8 @@ def train_pair(name, text, tower, vocab_size, steps, seed):
     tokenizer.save(BUILD / name / "tokenizer")
     text = {**text, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.end}
     size = 32 if tower["size"] == 32 else 64
-    held_out = to_tensor(load_emoji("test_pair", size=size)), texts("test_pair", tokenizer)[0]
+    held_out = load_emoji("test_pair", size=size)
+    pictures, prompts = to_tensor(held_out), list(held_out["prompt"])
     run = train(
         Judge(text, tower, tokenizer),
         (to_tensor(load_emoji("train", size=size)), *texts("train", tokenizer)),
@@ -184,7 +177,7 @@ def train_pair(name, text, tower, vocab_size, steps, seed):
         weight_decay=0.05,
         ema=0.995,
         seed=seed,
-        callback=every(100, lambda run: f"R@1 held out {retrieval(run.ema, *held_out):.3f}"),
+        callback=every(100, lambda run: prompt_accuracy(pictures, prompts, judge=run.ema.eval())),
         every=100,
     )
     return run.ema.eval()
