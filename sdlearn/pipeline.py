@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from sdlearn import weights
+from sdlearn import single_file, weights
 from sdlearn.clip import CLIPTextModel, Tokenizer
 from sdlearn.data import to_pil, to_rgb, to_tensor
 from sdlearn.guidance import guide
@@ -48,25 +48,36 @@ class TextToImage:
         self.prediction, self.spacing, self.offset = prediction, spacing, offset
 
     @classmethod
-    def load(cls, folder):
-        """From a folder in diffusers' layout or from the Hub ("owner/name"); float32, on the CPU.
+    def load(cls, source, dtype=torch.float32, **options):
+        """From a folder in diffusers' layout, a single file, or the Hub ("owner/name"); on the CPU.
 
-        Raises FileNotFoundError or ValueError that says what is missing or does not fit.
+        dtype: of the networks. options: for a single file, see `single_file.read`. Raises
+        FileNotFoundError or ValueError that says what is missing or does not fit.
         """
-        folder = weights.find_folder(folder)
-        networks = [weights.read_part(folder, name, make) for name, make in NETWORKS.items()]
+        if Path(source).is_file():
+            return cls(*single_file.read(source, dtype, **options))
+        if options:
+            raise ValueError(f"{', '.join(options)}: options of single files; {source} is none")
+        folder = weights.find_folder(source)
+        networks = [weights.read_part(folder, name, make, dtype) for name, make in NETWORKS.items()]
         tokenizer = Tokenizer.load(folder / "tokenizer")
         return cls(*networks, tokenizer, *weights.read_scheduler(folder))
 
-    def save(self, folder, half=False):
-        """Write a folder that diffusers' StableDiffusionPipeline opens; float16 if half."""
+    def save(self, path, half=False):
+        """Write a folder that diffusers' StableDiffusionPipeline opens; float16 if half.
+
+        A path that ends in .safetensors becomes a single file, in the layout of CompVis.
+        """
+        if Path(path).suffix == ".safetensors":
+            single_file.write(path, self, half)
+            return
         special = {"bos_token_id": self.tokenizer.start, "pad_token_id": self.tokenizer.pad}
         for name in NETWORKS:
             more = special if name == "text_encoder" else {}
-            weights.write_part(folder, name, getattr(self, name), half, **more)
-        self.tokenizer.save(Path(folder) / "tokenizer")
+            weights.write_part(path, name, getattr(self, name), half, **more)
+        self.tokenizer.save(Path(path) / "tokenizer")
         scheduler = self.schedule, self.prediction, self.spacing, self.offset
-        weights.write_scheduler(folder, *scheduler)
+        weights.write_scheduler(path, *scheduler)
 
     def to(self, device_or_dtype):
         """Move the networks to a device, or into a dtype. Returns the pipeline itself."""

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from sdlearn.checkpoint import write
 from sdlearn.schedule import NoiseSchedule
+from sdlearn.tensors import WeightFile, check_fit
 
 # diffusers' name of the weights, transformers' name of them.
 FILES = {"text_encoder": "model.safetensors"}
@@ -55,33 +55,33 @@ def write_json(path, content):
 
 
 def read_tensors(path):
-    """A `.safetensors` file as {name: tensor}, mapped into memory. Raises ValueError if damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged, or is no safetensors file: {error}") from error
+    """A file of weights as {name: tensor}, in float32. Raises ValueError if damaged."""
+    file = WeightFile(path)
+    return dict(file.read(file.entries))
 
 
-def read_part(folder, name, build):
-    """The module of a subfolder: build(its config.json), with its weights in float32, for drawing.
+def read_part(folder, name, build, dtype=torch.float32):
+    """The module of a subfolder: build(its config.json), with its weights, for drawing.
 
     Raises FileNotFoundError, or ValueError that says which weights do not fit.
     """
     folder = Path(folder) / name
-    module = build(read_json(folder / "config.json")).eval().requires_grad_(False)
+    with torch.device("meta"):  # shapes, and no memory: the tensors of the file take their places
+        module = build(read_json(folder / "config.json"))
     file = FILES.get(name, DEFAULT_FILE)
-    found = [path for path in (folder / file, half_file(folder / file)) if path.is_file()]
+    pickled = "pytorch_model.bin" if name == "text_encoder" else f"{Path(file).stem}.bin"
+    paths = folder / file, half_file(folder / file), folder / pickled
+    found = [path for path in paths if path.is_file()]
     if not found:
-        raise FileNotFoundError(
-            f"there is no {file} in {folder}: weights in safetensors are expected (pickled ones, "
-            ".bin, are not opened: they can run code)"
-        )
+        raise FileNotFoundError(f"there is no {file} in {folder}")
+    file = WeightFile(found[0])
     try:
-        module.load_state_dict(read_tensors(found[0]))
+        module.load_state_dict(dict(file.read(file.entries, dtype)), assign=True)
     except RuntimeError as error:
+        expected = {key: x.shape for key, x in module.state_dict().items()}
+        check_fit(file, expected, [key for key in file.entries if key not in expected])
         raise ValueError(f"{found[0]} does not fit to its config.json: {error}") from error
-    return module
+    return module.eval().requires_grad_(False)
 
 
 def half_file(path):
@@ -113,7 +113,7 @@ def find_folder(name):
     if path.is_dir():
         return path
     if path.exists():
-        raise ValueError(f"{path} is a file: a folder in diffusers' layout is expected")
+        raise ValueError(f"{path} is neither a folder nor a file of weights")
     if isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
