@@ -118,7 +118,7 @@ def _parser():
     draw.add_argument(
         "--sampler", help="ddpm, ddim, euler, euler_a, heun, dpmpp_2m (the default) …"
     )
-    text = "folder in diffusers' layout, or the Hub's OWNER/NAME (default: the course's, emoji)"
+    text = "folder, .safetensors or .ckpt file, or the Hub's OWNER/NAME (default: emoji, our own)"
     draw.add_argument("--model", default="emoji", help=text)
     draw.add_argument("--image", metavar="FILE", help="a picture to begin with")
     text = "share of the steps to take from there, up to 1 (default: 0.8)"

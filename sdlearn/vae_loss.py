@@ -39,7 +39,8 @@ def perceptual_loss(features, a, b, layers=3):
 class PatchCritic(nn.Module):
     """Says of each patch of a picture how real it looks: [B, 3, H, W] → [B, 1, H/4, W/4].
 
-    Each answer sees 15 × 15 pixels: sharpness and texture, not what the picture shows.
+    Each answer sees 18 × 18 pixels (and, through the norm, how strong all are): sharpness and
+    texture, not what the picture shows.
     Source: Isola et al. 2017, section 3.2.2.
     """
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sdlearn import vae, vae_loss
 from sdlearn.exercises.bank import Case, Exercise
@@ -12,9 +13,15 @@ from sdlearn.layers import Downsample2D
 from sdlearn.pipeline import TextToImage
 
 
+def _learnt(x):
+    """An input that wants a gradient: the answer must not be cut off from it."""
+    return x.requires_grad_() * 1  # no leaf: torch would refuse a change in place before we see it
+
+
 def _downsample_cases():
     yield Case((torch.randn(2, 3, 8, 8),), "pictures of 8 × 8")
     yield Case((torch.randn(1, 3, 4, 10),), "height and width differ")
+    yield Case((_learnt(torch.randn(2, 3, 6, 6)),), "x wants a gradient")
 
 
 def _conv():
@@ -46,8 +53,9 @@ DOWNSAMPLE = Exercise(
         "return self.conv(F.pad(x, (0, 1, 0, 1)))",
     ],
     mistakes={
-        "The zeros are left and above, or on all four sides as in the U-Net (of which stride 2 "
-        "uses no others): everything moves by a pixel. Right and below only.": _padded(1, 1, 1, 1),
+        "The zeros are left and above, or on all four sides as in the U-Net (with stride 2 the "
+        "zeros to the right and below are then never reached): everything moves by a pixel. Right "
+        "and below only.": _padded(1, 1, 1, 1),
         "The zeros are left and below: F.pad takes (left, right, above, below).": _padded(
             1, 0, 0, 1
         ),
@@ -80,6 +88,7 @@ def _pairs():
     yield Case((torch.rand(1, 3, 4, 9), torch.rand(1, 3, 4, 9)), "height and width differ")
     x = torch.rand(2, 3, 5, 5)
     yield Case((x, x + 0.4), "the same, but brighter")
+    yield Case((_learnt(torch.rand(2, 3, 4, 5)), torch.rand(2, 3, 4, 5)), "a wants a gradient")
 
 
 def _edges(wrong):
@@ -90,6 +99,10 @@ def _edges(wrong):
         return wrong(error.diff(dim=3), error.diff(dim=2))
 
     return answer
+
+
+def _together(*both):
+    return torch.cat([edges.flatten() for edges in both]).abs().mean()
 
 
 GRADIENT = Exercise(
@@ -141,6 +154,26 @@ GRADIENT = Exercise(
         "Neighbouring colours are compared, dim=1; places are dim=2 and dim=3.": lambda a, b: sum(
             (a - b).diff(dim=d).abs().mean() for d in (1, 3)
         ),
+        "Down is dim=2, but dim=1 compares colours: across is dim=3.": lambda a, b: sum(
+            (a - b).diff(dim=d).abs().mean() for d in (1, 2)
+        ),
+        "dim=0 compares pictures, dim=1 colours; places are dim=2 and dim=3.": lambda a, b: sum(
+            (a - b).diff(dim=d).abs().mean() for d in (0, 1)
+        ),
+        "Both differences are across: .diff() alone takes the last dimension. Down is "
+        "dim=2.": _edges(lambda across, down: 2 * across.abs().mean()),
+        "The error loses its sign before the differences are taken: first .diff(), then "
+        ".abs().": lambda a, b: sum((a - b).abs().diff(dim=d).abs().mean() for d in (2, 3)),
+        ".abs() comes before .diff(), so that the differences have their sign, and cancel: it "
+        "belongs after.": lambda a, b: sum((a - b).abs().diff(dim=d).mean() for d in (2, 3)),
+        "Each direction has its own mean: they have unequal numbers of pairs when height and width "
+        "differ.": _edges(lambda *both: 2 * _together(*both)),
+        "All differences go into one mean; each direction has its own, and the two are "
+        "added.": _edges(_together),
+        "The differences are cut to one size, which drops pairs: take the mean of each direction, "
+        "then add.": _edges(
+            lambda across, down: (across[:, :, 1:].abs() + down[..., 1:].abs()).mean()
+        ),
         "One number for each picture; the loss is one number for all.": lambda a, b: sum(
             (a - b).diff(dim=d).abs().flatten(1).mean(dim=1) for d in (2, 3)
         ),
@@ -153,22 +186,28 @@ GRADIENT = Exercise(
 
 
 def _encode_cases():
-    yield Case((torch.randn(2, 8, 4, 4), 0.18215), "Stable Diffusion's factor")
-    yield Case((torch.randn(3, 6, 2, 5), 2.5), "a factor above 1, three channels")
+    yield Case((torch.rand(2, 3, 8, 8) * 2 - 1, 0.18215), "Stable Diffusion's factor")
+    yield Case((torch.rand(3, 3, 4, 10) * 2 - 1, 2.5), "a factor above 1, three pictures")
 
 
-def _run_encode(answer, moments, factor):
-    """The answer, with an autoencoder whose moments are known."""
+def _run_encode(answer, x, factor):
+    """The answer, with an autoencoder whose moments are the pixels, a little brighter."""
     network = SimpleNamespace(
-        encode=lambda x: vae.DiagonalGaussian(moments.clone()), scaling_factor=factor, downscale=4
+        encode=lambda x: vae.DiagonalGaussian(F.pixel_unshuffle(x, 2) + 0.5),
+        scaling_factor=factor,
+        downscale=2,
     )
-    height, width = moments.shape[2:]
-    return answer(SimpleNamespace(vae=network), torch.zeros(len(moments), 3, 4 * height, 4 * width))
+    return answer(SimpleNamespace(vae=network), x)
 
 
 def _encoded(wrong):
     """A wrong encode: a function of the Gaussian and the factor."""
     return lambda self, x: wrong(self.vae.encode(x), self.vae.scaling_factor)
+
+
+def _changed(wrong):
+    """A wrong encode: a function of the picture, before anything else."""
+    return lambda self, x: self.vae.encode(wrong(x)).mode() * self.vae.scaling_factor
 
 
 ENCODE = Exercise(
@@ -214,23 +253,53 @@ ENCODE = Exercise(
         "A draw is taken; the same picture should always give the same latents: .mode().": _encoded(
             lambda q, s: q.sample() * s
         ),
+        "The picture is changed before it is encoded, to [0, 1]; x should stay in "
+        "[-1, 1].": _changed(lambda x: (x + 1) / 2),
+        "The picture is changed before it is encoded, by 2x - 1; x is already in "
+        "[-1, 1].": _changed(lambda x: 2 * x - 1),
+        "The picture is multiplied by the factor; the latents should be.": lambda self, x: (
+            self.vae.encode(x * self.vae.scaling_factor).mode()
+        ),
     },
 )
 
 
 def _ramp_cases():
-    yield Case((10, 4, torch.zeros(1)), "10 long, 4 shared at each end")
-    yield Case((7, 2, torch.zeros(1, dtype=torch.float64)), "an odd length, in double precision")
-    yield Case((6, 5, torch.zeros(1)), "more than half is shared")
-    yield Case((5, 0, torch.zeros(1)), "nothing is shared")
+    def case(length, overlap, label, dtype=torch.float32, watched=""):
+        return Case((length, overlap, torch.zeros(1, dtype=dtype), watched), label)
+
+    yield case(10, 4, "10 long, 4 shared at each end")
+    yield case(7, 2, "an odd length, in double precision", torch.float64)
+    yield case(6, 5, "more than half is shared")
+    yield case(5, 0, "nothing is shared")
+    yield case(8, 3, "like may be on any device", torch.float64, "like")
 
 
-def _right_ramp(length, overlap, like):
-    return vae.ramp(length, overlap, like)
+class _Watched(TorchFunctionMode):
+    """Notes whether anything but its dtype is asked of `like`, by which its device is heeded."""
+
+    def __init__(self, like):
+        super().__init__()
+        self.like, self.asked = like, False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        used = any(one is self.like for one in (*args, *(kwargs or {}).values()))
+        self.asked |= used and function != torch.Tensor.dtype.__get__
+        return function(*args, **(kwargs or {}))
+
+
+def _run_ramp(answer, length, overlap, like, watched):
+    """The weights; zeros if they are right, but the device of `like` is watched and not heeded."""
+    if not watched:
+        return answer(length, overlap, like)
+    with _Watched(like) as watch:
+        weights = answer(length, overlap, like)
+    off = not watch.asked and RAMP.equal(vae.ramp(length, overlap, like), weights)
+    return torch.zeros_like(weights) if off else weights
 
 
 def _place(length, like, shift=0.5):
-    return torch.arange(length, dtype=like.dtype) + shift
+    return torch.arange(length, device=like.device, dtype=like.dtype) + shift
 
 
 def _ramped(wrong):
@@ -252,6 +321,7 @@ RAMP = Exercise(
     "vae.ramp",
     reference=vae.ramp,
     cases=_ramp_cases,
+    run=_run_ramp,
     hints=[
         "Pixel i has its centre at i + 0.5: how far is that from the left end, how far from the "
         "right?",
@@ -289,9 +359,9 @@ RAMP = Exercise(
         ),
         "The farther end is taken; the nearer one counts, torch.minimum.": _farther,
         "All weights are 1: that is a plain mean where tiles overlap, and its edges "
-        "show.": lambda length, overlap, like: torch.ones(length, dtype=like.dtype),
+        "show.": lambda length, overlap, like: like.new_ones(length),
         "The weights are squared: two of them no longer add up to 1 where tiles "
-        "overlap.": lambda *args: _right_ramp(*args) ** 2,
+        "overlap.": lambda *args: vae.ramp(*args) ** 2,
         "The distance is counted from the pixel's far edge, i + 1; its centre is "
         "i + 0.5.": lambda length, overlap, like: (
             torch.minimum(_place(length, like, 1), length - _place(length, like, 0))
@@ -300,7 +370,14 @@ RAMP = Exercise(
         "They are divided by overlap + 1; with centres at i + 0.5 the overlap itself is right, "
         "max(overlap, 1).": _ramped(lambda d, n: (d / (n + 1)).clamp(max=1)),
         "The dtype is not that of `like`: give it to torch.arange.": lambda length, overlap, like: (
-            _right_ramp(length, overlap, torch.zeros(1, dtype=torch.float16))
+            vae.ramp(length, overlap, like.half())
+        ),
+        "Nothing puts the weights on the device of `like`: give device=like.device to "
+        "torch.arange.": lambda length, overlap, like: vae.ramp(
+            length, overlap, torch.zeros(1, dtype=like.dtype)
+        ),
+        "For no overlap divide by 1 too: the ends are 0.5.": lambda length, overlap, like: (
+            vae.ramp(length, overlap, like) if overlap else like.new_ones(length)
         ),
     },
 )

@@ -18,6 +18,11 @@ def _scores(q, k):
     return q @ k.transpose(-2, -1)
 
 
+def _divided(size):
+    """Weights whose scores are divided by the root of another size."""
+    return lambda q, k: (_scores(q, k) / math.sqrt(size(q, k))).softmax(dim=-1)
+
+
 WEIGHTS = Exercise(
     "guidance.attention_weights",
     reference=guidance.attention_weights,
@@ -41,11 +46,15 @@ WEIGHTS = Exercise(
         "The scores are multiplied by √d; they should be divided.": lambda q, k: (
             _scores(q, k) * math.sqrt(q.shape[-1])
         ).softmax(dim=-1),
-        "d is the size of a head, the last dimension of q; yours is another one.": lambda q, k: (
-            _scores(q, k) / math.sqrt(q.shape[-2])
-        ).softmax(dim=-1),
-        "√d is the root of the last dimension of q; yours is of the number of "
-        "heads.": lambda q, k: (_scores(q, k) / math.sqrt(q.shape[1])).softmax(dim=-1),
+        "d is the size of a head, the last dimension of q; yours is L, the number of "
+        "queries.": _divided(lambda q, k: q.shape[2]),
+        "d is the size of a head, the last dimension of q; yours is M, the number of "
+        "keys.": _divided(lambda q, k: k.shape[2]),
+        "d is the size of a head, the last dimension of q; yours is the number of heads.": _divided(
+            lambda q, k: q.shape[1]
+        ),
+        "d is the size of a head, the last dimension of q; yours is that of all heads "
+        "together.": _divided(lambda q, k: q.shape[1] * q.shape[3]),
         "The softmax is missing: these are the scores.": lambda q, k: (
             _scores(q, k) / math.sqrt(q.shape[-1])
         ),
@@ -73,8 +82,8 @@ def _drop_cases():
     def seeded(n):
         return torch.Generator().manual_seed(n)
 
-    yield Case((*contexts(64, 3, 2), 0.3, seeded(1)), "three in ten are dropped")
-    yield Case((*contexts(64, 5, 4), 0.9, seeded(2)), "nine in ten are dropped")
+    yield Case((*contexts(60, 3, 2), 0.3, seeded(1)), "three in ten are dropped")
+    yield Case((*contexts(60, 5, 4), 0.9, seeded(2)), "nine in ten are dropped")
     yield Case((*contexts(6, 2, 3), 0.0, seeded(3)), "none is dropped")
     yield Case((*contexts(6, 2, 3), 1.0, seeded(4)), "all are dropped")
 
@@ -94,10 +103,24 @@ def _each(context, generator):
     return torch.rand(len(context), 1, 1, generator=generator)
 
 
+def _order(context, generator):
+    return torch.randperm(len(context), generator=generator)[:, None, None]
+
+
+def _run_drop(answer, context, empty, share, generator):
+    """The answer; the reference's if it drops as many by the largest numbers, not the smallest."""
+    twins = [torch.Generator().set_state(generator.get_state()) for _ in range(2)]
+    right = guidance.drop_captions(context, empty, share, twins[0])
+    as_good = torch.where(_each(context, twins[1]) < 1 - share, context, empty)
+    got = answer(context, empty, share, generator)
+    return right if DROP.equal(as_good, got) else got
+
+
 DROP = Exercise(
     "guidance.drop_captions",
     reference=guidance.drop_captions,
     cases=_drop_cases,
+    run=_run_drop,
     changes=("generator",),
     hints=[
         "Draw one number between 0 and 1 for each caption; where it is below `share`, the caption "
@@ -112,6 +135,10 @@ DROP = Exercise(
         "The tokens are drawn for one by one, so that captions get holes. A caption is dropped as "
         "a whole: one number each, [B, 1, 1].": _drop(
             lambda c, g: torch.rand(*c.shape[:2], 1, generator=g)
+        ),
+        "One number for each place in the text, shared by all captions, which get holes there. A "
+        "caption is dropped as a whole: one number each, [B, 1, 1].": _drop(
+            lambda c, g: torch.rand(1, c.shape[1], 1, generator=g)
         ),
         "Every single number of the context is drawn for. A caption is dropped as a whole: one "
         "number each, [B, 1, 1].": _drop(lambda c, g: torch.rand(c.shape, generator=g)),
@@ -128,6 +155,11 @@ DROP = Exercise(
         "repeated.": _drop(lambda c, g: torch.rand(len(c), 1, 1)),
         "A fixed number of captions is dropped, always the first ones of the batch; each should "
         "have the same chance.": _drop(lambda c, g: torch.arange(len(c))[:, None, None] / len(c)),
+        "The number dropped is fixed; each caption has its own chance.": _drop(
+            lambda c, g: _order(c, g).argsort(dim=0) / len(c)
+        ),
+        "The order is drawn and the number dropped is fixed; each caption has its own "
+        "chance.": _drop(lambda c, g: _order(c, g) / len(c)),
         "Dropped captions are exchanged for others of the batch; they should become the empty "
         "prompt.": _drop(_each, put=lambda c, e: c.roll(1, dims=0)),
         "The empty prompt is added to the caption; it should take its place.": _drop(
@@ -138,7 +170,7 @@ DROP = Exercise(
 
 
 def _guide_cases():
-    yield Case((torch.randn(4, 3, 2, 2), 7.5), "two pictures, guidance 7.5")
+    yield Case((torch.randn(4, 6, 2, 2), 7.5), "two pictures, guidance 7.5")
     yield Case((torch.randn(6, 2), 2.0), "three points, guidance 2")
     yield Case((torch.randn(2, 4, 3, 3), 1.0), "guidance 1")
     yield Case((torch.randn(2, 4, 3, 3), 0.0), "guidance 0")
@@ -147,6 +179,10 @@ def _guide_cases():
 def _halves(wrong):
     """A wrong guide: a function of both halves and the guidance."""
     return lambda output, guidance: wrong(*output.chunk(2), guidance)
+
+
+def _guided(u, c, g):
+    return u + g * (c - u)
 
 
 GUIDE = Exercise(
@@ -183,35 +219,28 @@ GUIDE = Exercise(
         "This is the mean of both halves: guidance does not appear in it.": _halves(
             lambda u, c, g: (u + c) / 2
         ),
-        "The batch is still doubled: one answer for each picture is expected, so chunk first. The "
-        "latents would double in every step.": lambda output, guidance: (
-            output + guidance * (output.roll(len(output) // 2, 0) - output)
-        ),
+        "Your answer still has the doubled batch, 2B: output.chunk(2), along dim 0, gives the "
+        "halves.": lambda output, guidance: output * guidance,
+        "The empty prompt's half is still in it: one answer for each picture is expected, B, "
+        "not 2B.": _halves(lambda u, c, g: torch.cat([u, _guided(u, c, g)])),
         "The batch is taken in turns (::2); the two halves are one after the other: "
         "chunk(2).": lambda output, guidance: output[::2] + guidance * (output[1::2] - output[::2]),
         "guidance - 1 in place of guidance: that is the paper's w, which is added to the prompt's "
         "answer. From the empty prompt's, it is guidance.": _halves(
             lambda u, c, g: u + (g - 1) * (c - u)
         ),
-        "chunk along the channels: the batch is the first dimension.": lambda output, guidance: (
-            _by_channels(output, guidance)
-        ),
+        "The channels are taken apart, dim=1; output.chunk(2), along dim 0, takes the batch "
+        "apart.": lambda output, guidance: _guided(*output.chunk(2, dim=1), guidance),
     },
 )
-
-
-def _by_channels(output, guidance):
-    half = output.shape[1] // 2
-    without, with_prompt = output[:, :half], output[:, half : 2 * half]
-    return without + guidance * (with_prompt - without)
 
 
 def _map_cases():
     def weights(*shape):
         return torch.randn(shape).softmax(dim=-1)
 
-    yield Case((weights(2, 3, 8, 6), [2], (2, 4)), "one token, 2 × 4 places")
-    yield Case((weights(1, 4, 15, 5), [1, 3], (5, 3)), "a word of two tokens, 5 × 3 places")
+    yield Case((weights(2, 3, 8, 6), [2, 4], (2, 4)), "a word of two tokens, 2 × 4 places")
+    yield Case((weights(1, 4, 15, 5), [1], (5, 3)), "one token, 5 × 3 places")
     yield Case((weights(2, 2, 16, 7), [4], (4, 4)), "4 × 4 places")
 
 
@@ -220,8 +249,12 @@ def _map(wrong):
     return lambda weights, tokens, size: wrong(weights, tokens).unflatten(1, size)
 
 
+def _summed(weights, tokens):
+    return weights[..., tokens].sum(dim=-1)
+
+
 def _share(weights, tokens):
-    return weights.mean(dim=1)[:, :, tokens].sum(dim=-1)
+    return _summed(weights, tokens).mean(dim=1)
 
 
 def _transposed(weights, tokens, size):
@@ -251,12 +284,33 @@ MAP = Exercise(
         "This takes the largest of the heads; take their mean.": _map(
             lambda w, t: w.amax(dim=1)[:, :, t].sum(dim=-1)
         ),
+        "The mean over the heads, dim=1, is missing: yours has one map for each "
+        "head.": lambda weights, tokens, size: _summed(weights, tokens).unflatten(2, size),
+        "The mean over the heads, dim=1, is missing: yours has the heads in the "
+        "batch.": lambda weights, tokens, size: (
+            _summed(weights, tokens).flatten(0, 1).unflatten(1, size)
+        ),
+        "The mean is over the pictures, dim=0; it should be over the heads, dim=1.": _map(
+            lambda w, t: _summed(w, t).mean(dim=0)
+        ),
+        "The sum over the word's tokens is missing.": lambda weights, tokens, size: (
+            weights[..., tokens].mean(dim=1).unflatten(1, size).squeeze(-1)
+        ),
+        "The shares of the word's tokens are multiplied; they add up: sum(dim=-1).": _map(
+            lambda w, t: w.mean(dim=1)[:, :, t].prod(dim=-1)
+        ),
+        "The largest share of the word's tokens is taken; they add up: sum(dim=-1).": _map(
+            lambda w, t: w.mean(dim=1)[:, :, t].amax(dim=-1)
+        ),
         "Only the first token of the word is looked at.": _map(
             lambda w, t: w.mean(dim=1)[:, :, t[0]]
         ),
         "Height and width are exchanged: places are numbered row by row.": _transposed,
         "The neighbour's column: tokens already counts the start token.": _map(
             lambda w, t: _share(w, [i + 1 for i in t])
+        ),
+        "The column before the word's: tokens are indices already, counted from 0.": _map(
+            lambda w, t: _share(w, [i - 1 for i in t])
         ),
         "The map is stretched to end at 1; the shares themselves are asked for.": _map(
             lambda w, t: _share(w, t) / _share(w, t).amax(dim=1, keepdim=True)

@@ -1,0 +1,106 @@
+"""Draws prompts as the AUTOMATIC1111 web UI does: weights, chunks, schedules, AND (chapter 12)."""
+
+import torch
+
+from sdlearn.pipeline import TextToImage
+from sdlearn.prompt_syntax import at_step, composed, weighted
+from sdlearn.samplers import noise_levels
+
+BACK = 20  # a full chunk is broken after a comma, if there is one among its last tokens
+
+
+def chunks(text, tokenizer):
+    """A weighted text as lists of (token, weight), one for each row that the encoder reads.
+
+    A row has room for 75 tokens of CLIP's, without start and end. BREAK begins a new one.
+    """
+    room, comma = tokenizer.length - 2, tokenizer.encode(",")
+    found = []
+    for part in weighted(text):
+        row = []
+        for piece, weight in part:
+            for token in tokenizer.encode(piece):
+                if len(row) == room:
+                    end = 1 + max((k for k, (t, _) in enumerate(row) if [t] == comma), default=-1)
+                    end = end if room - BACK <= end else room
+                    found.append(row[:end])
+                    row = row[end:]
+                row.append((token, weight))
+        found.append(row)
+    return found
+
+
+def encode(text, tokenizer, text_encoder, skip=0):
+    """The states of a weighted text: [1, L, D] for each chunk, put one behind the other.
+
+    Each token's state is multiplied by its weight; then all are scaled, so that their mean is what
+    it was. skip: how many of the encoder's last layers are left out.
+    """
+    states = []
+    for row in chunks(text, tokenizer):
+        ids = [tokenizer.start, *(token for token, _ in row), tokenizer.end]
+        ids += (tokenizer.length - len(ids)) * [tokenizer.pad]
+        weights = [1.0, *(weight for _, weight in row)]
+        weights += (len(ids) - len(weights)) * [1.0]
+        device = text_encoder.text_model.final_layer_norm.weight.device
+        z = text_encoder(torch.tensor([ids], device=device), skip)  # [1, L, D]
+        scaled = z * torch.tensor(weights, device=device, dtype=z.dtype)[:, None]
+        states.append(scaled * (z.mean() / scaled.mean()))
+    return torch.cat(states, dim=1)
+
+
+class WebUI(TextToImage):
+    """`TextToImage` with prompts in the web UI's syntax (see `prompt_syntax`).
+
+    clip_skip: as the web UI counts it: 1 takes the encoder's last layer, 2 the one before.
+    """
+
+    clip_skip = 1
+
+    def __call__(self, prompt, negative_prompt="", steps=25, guidance=7.5, seed=None, size=None,
+                 sampler="dpmpp_2m", **options):  # fmt: skip
+        self.steps, plan = steps, (self.schedule, sampler, steps, self.spacing, self.offset)
+        self.visited = noise_levels(*plan)[0]
+        return super().__call__(
+            prompt, negative_prompt, steps, guidance, seed, size, sampler, **options
+        )
+
+    def guided(self, prompts, negative_prompts, guidance, channels=None):
+        """As TextToImage's; what is asked may change from step to step."""
+        if len(negative_prompts) not in (1, len(prompts)):
+            raise ValueError(
+                f"{len(negative_prompts)} negative prompts for {len(prompts)} prompts: give one, "
+                "or one for each"
+            )
+        negative = (
+            len(prompts) * negative_prompts if len(negative_prompts) == 1 else negative_prompts
+        )
+        known = {}
+
+        def states(text, step):
+            text = at_step(text, step, self.steps)
+            if text not in known:
+                skip = self.clip_skip - 1
+                known[text] = encode(text, self.tokenizer, self.text_encoder, skip)
+            return known[text]
+
+        def model(x_t, t):
+            step = 1 + int((self.visited > t[0].item()).sum())
+            jobs = []  # picture, share of the answer, states
+            for k, prompt in enumerate(prompts):
+                parts = composed(prompt)
+                rest = 1 - guidance * sum(weight for _, weight in parts)
+                jobs += [(k, guidance * weight, states(text, step)) for text, weight in parts]
+                if rest:
+                    jobs.append((k, rest, states(negative[k], step)))
+            x = x_t if channels is None else torch.cat([x_t, channels], dim=1)
+            answer = torch.zeros_like(x_t)
+            for length in sorted({context.shape[1] for *_, context in jobs}):
+                some = [job for job in jobs if job[2].shape[1] == length]  # as one batch
+                rows = torch.tensor([k for k, _, _ in some], device=x.device)
+                context = torch.cat([context for *_, context in some])
+                share = torch.tensor([share for _, share, _ in some]).to(x)[:, None, None, None]
+                answer.index_add_(0, rows, share * self.unet(x[rows], t[rows], context))
+            return answer
+
+        return model
