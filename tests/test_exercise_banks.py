@@ -61,3 +61,19 @@ def test_cases_are_fresh_and_the_same_each_time(exercise):
             assert all(torch.equal(a, b) or a.isnan().any() for a, b in tensors)
             where = [a.data_ptr() == b.data_ptr() for a, b in tensors if a.numel()]
             assert not any(where), "cases() must make its tensors anew: an answer may damage them"
+
+
+def test_captions_may_be_dropped_by_the_largest_numbers():
+    def answer(context, empty, share, generator=None):
+        keep = torch.rand(len(context), 1, 1, generator=generator) < 1 - share
+        return torch.where(keep, context, empty)
+
+    assert check(bank.find("guidance.drop_captions"), answer)[0] == "right"
+
+
+def test_a_ramp_may_be_moved_to_the_device_at_its_end():
+    def answer(length, overlap, like):
+        ends = [min(i + 0.5, length - i - 0.5) / max(overlap, 1) for i in range(length)]
+        return torch.tensor(ends).clamp(max=1).to(like)
+
+    assert check(bank.find("vae.ramp"), answer)[0] == "right"
