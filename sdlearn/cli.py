@@ -105,9 +105,9 @@ def _parser():
 
     draw = _add(commands, "generate", _generate, "draw what a prompt says; writes a PNG")
     draw.epilog = 'For example: sdlearn generate "purple circle, 3d style" -n 4'
-    draw.add_argument("prompt", metavar="PROMPT", help="what to draw, in quotes")
+    draw.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to draw, in quotes")
     text = "how many pictures, as one grid (default: 1)"
-    draw.add_argument("-n", "--count", type=_number, default=1, metavar="N", help=text)
+    draw.add_argument("-n", "--count", type=_number, metavar="N", help=text)
     draw.add_argument("--steps", type=_number, help="of the sampler (default: 25)")
     text = "how closely to follow the prompt, 1: not at all closer (default: 4; other models: 7.5)"
     draw.add_argument("--guidance", type=float, help=text)
@@ -119,12 +119,15 @@ def _parser():
         "--sampler", help="ddpm, ddim, euler, euler_a, heun, dpmpp_2m (the default) …"
     )
     text = "folder, .safetensors or .ckpt file, or the Hub's OWNER/NAME (default: emoji, our own)"
-    draw.add_argument("--model", default="emoji", help=text)
+    draw.add_argument("--model", help=text)
     draw.add_argument("--image", metavar="FILE", help="a picture to begin with")
     text = "share of the steps to take from there, up to 1 (default: 0.8)"
     draw.add_argument("--strength", type=float, help=text)
     draw.add_argument("--mask", metavar="FILE", help="white where the image is to be drawn anew")
-    draw.add_argument("--out", metavar="PATH", help="folder or .png file (default: here)")
+    text = "make this picture again, but for what else is given"
+    draw.add_argument("--like", metavar="FILE", help=text)
+    text = "folder, or .png, .jpg or .webp file (default: here)"
+    draw.add_argument("--out", metavar="PATH", help=text)
     return parser
 
 
@@ -179,7 +182,8 @@ def _generate(options):
     from .generate import generate
 
     names = ("prompt", "model", "count", "out", "image", "mask", "steps", "guidance", "seed")
-    given = {name: getattr(options, name) for name in (*names, "size", "sampler", "strength")}
+    names += ("size", "sampler", "strength", "like")
+    given = {name: getattr(options, name) for name in names}
     path = generate(negative_prompt=options.negative, **given)
     print(path)
 

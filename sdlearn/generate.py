@@ -1,4 +1,4 @@
-"""`sdlearn generate`: a prompt in, a PNG out, with all its settings inside."""
+"""`sdlearn generate`: a prompt in, a picture out, with all its settings inside."""
 
 import inspect
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from sdlearn.data import data_folder
-from sdlearn.metadata import picture_metadata, save_picture
+from sdlearn.metadata import SUFFIXES, read_settings, save_picture, write_picture
 from sdlearn.places import CommandError
 from sdlearn.samplers import SAMPLERS
 
@@ -16,39 +16,65 @@ GUIDANCE = 4.0  # with which it draws best; others get the pipeline's own
 GAP = 2  # pixels between the pictures of a grid
 
 
-def generate(prompt, model=EMOJI, count=1, out=None, image=None, mask=None, **options):
-    """Draw `count` pictures and save them as one PNG, whose path is returned.
+def generate(prompt=None, model=None, count=None, out=None, like=None, **options):
+    """Draw `count` pictures and save them as one file, whose path is returned.
 
-    model: a folder in diffusers' layout, a Hub id, or "emoji". out: a folder, or the PNG itself,
-    which is then overwritten; the working folder unless given. image, mask: paths of pictures.
-    options: the other arguments of TextToImage.__call__. Raises CommandError, FileNotFoundError.
+    model: a folder in diffusers' layout, a single file, a Hub id, or "emoji". out: a folder, or the
+    picture itself, which is then overwritten; the working folder unless given. like: a picture,
+    whose settings are used where none are given. options: image and mask, paths of pictures, and
+    the other arguments of TextToImage.__call__. Raises CommandError, FileNotFoundError.
     """
+    given = {"prompt": prompt, "model": model, "count": count, **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    if like:
+        given = {**settings_of(like), **given}
+    if "prompt" not in given:
+        raise CommandError("what shall be drawn? Give a prompt, or --like a picture")
+    prompt, model, count = given.pop("prompt"), given.pop("model", EMOJI), given.pop("count", 1)
     out = Path(out or ".")
-    if out.suffix and not out.is_dir() and out.suffix.lower() != ".png":
-        raise CommandError(f"--out {out}: a .png, because its settings go in too, or a folder")
-    options = {name: value for name, value in options.items() if value is not None}
-    if options.get("sampler", "dpmpp_2m") not in SAMPLERS:
-        raise CommandError(f"--sampler is one of {', '.join(SAMPLERS)}, not {options['sampler']!r}")
-    given = {"image": image and read(image), "mask": mask and read(mask)}
+    if out.suffix and not out.is_dir() and out.suffix.lower() not in SUFFIXES:
+        raise CommandError(
+            f"--out {out}: a folder or {', '.join(SUFFIXES)}, because its settings go in too"
+        )
+    if given.get("sampler", "dpmpp_2m") not in SAMPLERS:
+        raise CommandError(f"--sampler is one of {', '.join(SAMPLERS)}, not {given['sampler']!r}")
+    files = {name: given.pop(name) for name in ("image", "mask") if name in given}
     if model == EMOJI:
-        options = {"guidance": GUIDANCE, **options}
-    pictures, options = draw(prompt, model, count, {**options, **given})
-    settings = {"prompt": prompt, "negative_prompt": "", **options, "model": model}
+        given = {"guidance": GUIDANCE, **given}
+    read_in = {name: read(path) for name, path in files.items()}
+    pictures, used = draw(prompt, model, count, {**given, **read_in})
+    settings = {"prompt": prompt, "negative_prompt": "", **used, "model": str(model)}
     settings |= {"seed": pictures[0].info["seed"], "size": list(pictures[0].size)}
-    settings |= {name: str(path) for name, path in (("image", image), ("mask", mask)) if path}
+    settings |= {name: str(path) for name, path in files.items()}
     if count > 1:
         settings["count"] = count  # the next pictures' seeds are the next numbers
-    if not image:
+    if "image" not in files:
         del settings["strength"]
     picture = grid(pictures)
     try:
         if not out.suffix or out.is_dir():
             return save_picture(picture, out, settings)
         out.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(out, pnginfo=picture_metadata(settings))
+        write_picture(picture, out, settings)
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error}") from error
     return out
+
+
+def settings_of(path):
+    """What a picture says of how it was made, of that what `generate` can be told."""
+    try:
+        found = read_settings(path)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--like {path}: {error}") from error
+    model = found.get("model")
+    if model and model != EMOJI and not Path(model).exists() and "/" not in model:
+        raise CommandError(
+            f"{path} was drawn with {model!r}, which is not here by that name: give --model"
+        )
+    names = ("negative_prompt", "steps", "guidance", "seed", "size", "sampler", "strength")
+    names += ("prompt", "model", "count", "image", "mask")
+    return {name: found[name] for name in names if found.get(name) not in (None, "")}
 
 
 def draw(prompt, model, count, options):

@@ -1,4 +1,4 @@
-"""The settings of a drawn picture, written into its PNG and read back: nothing drawn gets lost."""
+"""The settings of a drawn picture, written into its file and read back: nothing drawn gets lost."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdlearn import __version__
+from sdlearn import __version__, parameters
 
 CHUNK = "sdlearn"  # the name of the text chunk
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of pictures that can hold settings
 KEYS = ("prompt", "negative_prompt", "seed", "steps", "guidance", "sampler", "size", "model")
 
 
@@ -19,8 +20,8 @@ def picture_metadata(settings):
 
     settings: a dict of what JSON can hold, with all of KEYS (size: width and height; model: its
     name, or None). What else mattered belongs there too: image, mask and strength, for example.
-    They become one text chunk "sdlearn" with the course's version: JSON in UTF-8.
-    Raises ValueError that names the settings that are missing.
+    They become two text chunks: "sdlearn", JSON in UTF-8 with the course's version, and
+    "parameters", as other programs write it. Raises ValueError that names missing settings.
     """
     missing = [key for key in KEYS if key not in settings]
     if missing:
@@ -28,28 +29,42 @@ def picture_metadata(settings):
     info = PngInfo()
     text = json.dumps({**settings, "sdlearn": __version__}, ensure_ascii=False)
     info.add_itxt(CHUNK, text)  # not add_text, which is for Latin letters only
+    info.add_itxt(parameters.CHUNK, parameters.to_text(settings))
     return info
 
 
 def read_settings(path):
-    """The settings that `picture_metadata` wrote, as a dict, with the version as "sdlearn".
+    """The settings in a picture, as a dict: those of the course, or else the web UI's "parameters".
 
-    path: of a PNG, or a file open for reading. Raises FileNotFoundError, and ValueError where
-    there are no settings.
+    path: of a PNG, JPEG or WebP, or a file open for reading. Raises FileNotFoundError, and
+    ValueError where there are no settings.
     """
     with Image.open(path) as picture:
         picture.load()  # other programs move the text behind the pixels
-        text = picture.info.get(CHUNK)
+        text, other = picture.info.get(CHUNK), parameters.read(picture)
     try:
         settings = json.loads(text)
         if isinstance(settings, dict):
             return settings
     except (TypeError, ValueError):
         pass
+    if other:
+        return parameters.from_text(other)
     raise ValueError(
-        f"{path} holds no settings of sdlearn: give a PNG as it was saved, not one that was edited "
-        "or sent through a messenger"
+        f"{path} holds no settings: give a picture as it was saved, not one that was edited or "
+        "sent through a messenger"
     )
+
+
+def write_picture(picture, path, settings):
+    """Save a picture with its settings, as PNG, JPEG or WebP. Raises OSError, ValueError."""
+    if path.suffix.lower() == ".png":
+        picture.save(path, pnginfo=picture_metadata(settings))
+    elif path.suffix.lower() in SUFFIXES:
+        text = parameters.to_text({**settings, "Version": f"sdlearn {__version__}"})
+        picture.save(path, exif=parameters.exif(text), quality=95)
+    else:
+        raise ValueError(f"{path}: one of {', '.join(SUFFIXES)} is expected")
 
 
 def save_picture(picture, folder, settings):
@@ -63,5 +78,5 @@ def save_picture(picture, folder, settings):
     name = f"{name}-{settings['seed']}"
     paths = (folder / f"{name}{f'-{n}' if n > 1 else ''}.png" for n in count(1))
     path = next(path for path in paths if not path.exists())
-    picture.save(path, pnginfo=picture_metadata(settings))
+    write_picture(picture, path, settings)
     return path
