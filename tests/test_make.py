@@ -269,8 +269,8 @@ GROUPS = [
     ("style", "-m ruff check ."),
     ("style", "-m ruff format --check ."),
     ("cells that mirror the package", "tools/notebooks.py check"),
-    ("tests", "-m pytest tests"),
-    ("chapters", "-m pytest --nbval-lax"),
+    ("tests", "-m pytest -n 2 --dist loadfile tests"),
+    ("chapters", "-m pytest -n 2 --dist loadfile --nbval-lax"),
 ]
 
 
