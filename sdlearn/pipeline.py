@@ -270,7 +270,7 @@ def check_seeds(seed, count):
         seed = secrets.randbelow(2**32 - count)
     seeds = as_list(seed)
     if len(seeds) == 1:
-        seeds = [seeds[0] + i if isinstance(seeds[0], int) else seeds[0] for i in range(count)]
+        seeds = [seeds[0] + i if type(seeds[0]) is int else seeds[0] for i in range(count)]
     for number in seeds:
         if type(number) is not int or not 0 <= number < 2**63:
             raise ValueError(f"seed {number!r} is not a whole number, 0 or more")

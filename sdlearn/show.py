@@ -103,7 +103,8 @@ def _draw_images(images, titles=None, cols=None, rows=None, scale=1.0, title=Non
     heights = [0.17 * (str(t).count("\n") + 1) for t in titles or []]
     extra = sum(max(heights[i : i + cols]) for i in range(0, len(heights), cols))
     left = 0.13 * max((len(str(r)) for r in rows or []), default=0) * 0.75
-    size = (cols * cell + left, lines * cell + extra + (0.3 if title else 0))
+    tall = max(array.shape[0] / array.shape[1] for array in arrays)  # of wide pictures below 1
+    size = (cols * cell + left, lines * cell * tall + extra + (0.3 if title else 0))
     fig, axes = plt.subplots(lines, cols, figsize=size, squeeze=False)
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)
     for ax in axes.flat:

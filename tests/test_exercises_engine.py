@@ -22,6 +22,7 @@ from sdlearn.exercises import bank, board, compare, engine, exercise, hint, prog
 from sdlearn.exercises import solution as show_solution
 from sdlearn.exercises.bank import Case, Exercise
 from sdlearn.exercises.trial import limited
+from sdlearn.intervals import wilson
 from sdlearn.schedule import NoiseSchedule, extract
 
 # ---- a bank ----------------------------------------------------------------------------------
@@ -90,6 +91,17 @@ def latent_size(height, factor=8):
     return height // factor
 
 
+def distance(a, b):
+    if len(a) != len(b):
+        raise ValueError("two lengths")
+    return (a - b).square().sum().sqrt().item()
+
+
+def distance_cases():
+    for n, m, label in ((2, 2, "two"), (5, 5, "five"), (2, 3, "two and three")):
+        yield Case((torch.randn(n), torch.randn(m)), label)
+
+
 EXERCISES = [
     Exercise(
         "demo.q_sample",
@@ -147,6 +159,7 @@ EXERCISES = [
         ["One.", "Two."],
         {},
     ),
+    Exercise("demo.distance", distance, distance_cases, ["One.", "Two."], {}, refuses=ValueError),
 ]
 
 
@@ -672,6 +685,77 @@ def test_whole_numbers_must_be_exact(told, monkeypatch):
         assert "close" not in out
 
 
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (lambda d: float("nan"), "Your answer is nan: a root"),
+        (lambda d: d / 0.0 if d else d, "stopped with ZeroDivisionError"),
+        (lambda d: float("inf"), "Your answer is inf: a division by zero?"),
+        (lambda d: complex(d), "Your answer is complex; take .real."),
+        (lambda d: torch.tensor(complex(d)), "Your answer is complex; take .real."),
+        (lambda d: torch.tensor(d), ".item() is a plain number"),
+        (lambda d: min(d, 0.5), "First difference"),
+        (lambda d: 2 * d, "2 times what it should be"),
+    ],
+)
+def test_one_number(told, value, words):
+    out, _ = told("demo.distance", lambda a, b: value(distance(a, b)))
+    assert words in out and "close" not in out and "clamp" not in out
+
+
+def test_what_has_to_be_refused(told):
+    def never(a, b):
+        n = min(len(a), len(b))
+        return distance(a[:n], b[:n])
+
+    def always(a, b):
+        raise ValueError("no")
+
+    def otherwise(a, b):
+        raise TypeError("no")
+
+    assert "✓" in told("demo.distance", lambda a, b: distance(a, b))[0]
+    out, _ = told("demo.distance", never)
+    assert "A ValueError is expected here; what your code returns is " in out
+    assert 'in the case "two and three"' in out
+    out, _ = told("demo.distance", always)
+    assert "Your code raises a ValueError where 3.81833 is right. It says: no" in out
+    assert "stopped with TypeError" in told("demo.distance", otherwise)[0]
+
+
+def test_named_tuples(told, monkeypatch):
+    def both(x):
+        return wilson(x > 0), wilson(x > 1)
+
+    cases = lambda: [Case((torch.randn(9),), "nine")]  # noqa: E731
+    known = {"Twice the first.": lambda x: (wilson(x > 0),) * 2}
+    one = Exercise("demo.both", both, cases, [], known, returns=("above 0", "above 1"))
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    lone = "Your answer is a Share; 2 values are expected: above 0, above 1."
+    assert lone in told("demo.both", lambda x: wilson(x > 0))[0]
+    out, _ = told("demo.both", lambda x: (0.5, 0.5))
+    assert "above 0 is the float 0.5; a Share is expected: Share(share, low, high, number)." in out
+    out, _ = told("demo.both", lambda x: (wilson(x > 0, 0.5), wilson(x > 1)))
+    assert "chance is the float 0.5; None is expected." in out
+    out, _ = told("demo.both", lambda x: (wilson(x > 0), wilson(x > -9)))
+    assert "got 100.0% of 9 (95%: 70.1 to 100.0)." in out
+
+
+def test_values_that_read_the_same_backwards_are_in_no_wrong_order(told, monkeypatch):
+    def sizes(size):
+        width, height = size if isinstance(size, tuple) else (size, size)
+        return height // 8, width // 8
+
+    cases = lambda: [Case((size,), str(size)) for size in (64, (64, 32))]  # noqa: E731
+    one = Exercise("demo.sizes", sizes, cases, [], {}, returns=("height", "width"))
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    out, _ = told("demo.sizes", lambda size: (size // 8, size // 8))
+    assert "TypeError" in out and "wrong order" not in out
+    assert "wrong order" in told("demo.sizes", lambda size: sizes(size)[::-1])[0]
+    out, _ = told("demo.sizes", lambda size: (sizes(size)[0], 4))
+    assert "height: right. width: not yet." in out
+
+
 def test_a_tuple_of_sizes_is_no_batch(told, monkeypatch):
     def shape(height, downscale):
         return 3, height // downscale, height // downscale
@@ -773,6 +857,20 @@ def test_exception_is_shown_with_the_students_line(told):
 
 
 SIZES = "needs the shape"
+
+
+def test_no_shape_advice_where_nothing_is_one_number_for_each(told, monkeypatch):
+    def guide(output, guidance):
+        one, other = output.chunk(2)
+        return one + guidance * (other - one)
+
+    cases = lambda: [Case((torch.randn(4, 2, 2, 2), 3.0), "guidance 3")]  # noqa: E731
+    monkeypatch.setitem(
+        vars(sys.modules[__name__]), "EXERCISES", [Exercise("demo.guide", guide, cases, [], {})]
+    )
+    out, _ = told("demo.guide", lambda output, guidance: guidance * output)
+    assert "shape [4, 2, 2, 2]; [2, 2, 2, 2] is expected." in out
+    assert SIZES not in out and "wrong axis" not in out
 
 
 def test_shape_advice_only_where_a_batch_meets_pictures(told, monkeypatch):
@@ -984,7 +1082,15 @@ def test_damage_inside_lists_and_dicts(monkeypatch, told):
         return value
 
     out, _ = told("demo.total", answer)
-    assert "its input parts[1], extra.bias, parts[2]," in out
+    assert "its input parts[1], extra.bias, parts[2]," in out and "a new tensor" in out
+
+    def longer(parts, extra):
+        value = total(parts, extra)
+        parts.append(torch.ones(2))
+        return value
+
+    assert "its input parts[2], which" in told("demo.total", longer)[0]
+    assert "make a new list" in told("demo.total", longer)[0]
 
 
 # ---- time, threads, random numbers, prints ----------------------------------------------------
@@ -1173,6 +1279,7 @@ def test_no_value_whatever_breaks_the_checker(one, value):
         return value
 
     status, message, _ = engine.check(one, answer)
+    assert engine.UNEXPLAINED not in message
     assert status in ("wrong", "untouched") or one.name in ("demo.Scale", "demo.average")
     assert bool(message) == (status == "wrong")
 
@@ -1218,7 +1325,7 @@ def test_progress_lists_what_is_done(told, capsys):
     capsys.readouterr()
     progress(90)
     out = capsys.readouterr().out
-    assert "Chapter 90: 1 of 7 right" in out
+    assert "Chapter 90: 1 of 8 right" in out
     assert "✓ right     demo.q_sample  (tries: 1, hints: 0)" in out
     assert "✗ try again demo.draw  (tries: 1, hints: 1)" in out
     assert "- not yet   demo.loss\n" in out

@@ -29,6 +29,7 @@ class Exercise:
     returns: names of the values when the answer is a tuple.
     atol, rtol: what passes as rounding. seconds: limit for one call; total: for the whole check.
     run: how to call an answer, run(answer, *args); for classes and the like.
+    refuses: the exception that the reference raises for what it does not take, if any.
     changes: names of arguments that the answer may change in place.
     """
 
@@ -43,6 +44,7 @@ class Exercise:
     seconds: float = 5.0
     total: float = 20.0
     run: Callable | None = None
+    refuses: type | tuple = ()
     changes: tuple = ()
 
     def equal(self, expected, got):

@@ -24,10 +24,15 @@ def _numbers(texts):
     return torch.tensor([[len(text), sum(map(ord, text)) % 97] for text in texts])
 
 
-def _pipeline():
-    """What the exercise's `self` holds."""
-    states = lambda ids: (ids[..., None] * torch.tensor([0.3, 0.7])).sin()  # noqa: E731
-    return SimpleNamespace(unet=_Unet(), text_encoder=states, tokenizer=_numbers)
+class _Encoder:
+    """In place of a text encoder: it is to be called before the steps."""
+
+    late = False
+
+    def __call__(self, ids):
+        if self.late:
+            raise RuntimeError("model encodes the texts in every step: encode them once, before it")
+        return (ids[..., None] * torch.tensor([0.3, 0.7])).sin()
 
 
 def _guided_cases():
@@ -44,11 +49,16 @@ def _guided_cases():
 
 
 def _run_guided(answer, prompts, negative_prompts, guidance, x_t, t, channels):
-    model = answer(_pipeline(), prompts, negative_prompts, guidance, channels)
-    return model(x_t, t) if callable(model) else model
+    self = SimpleNamespace(unet=_Unet(), text_encoder=_Encoder(), tokenizer=_numbers)
+    model = answer(self, prompts, negative_prompts, guidance, channels)
+    if not callable(model):
+        return model
+    model(x_t, t)
+    self.text_encoder.late = True
+    return model(x_t, t)
 
 
-def _guide(formula=None, texts=None, join=None):
+def _guide(formula=None, texts=None, join=None, twice=lambda x: torch.cat([x, x])):
     """A wrong guided: another formula of both answers, other texts, other inputs of the U-Net."""
     formula = formula or (lambda u, c, g: u + g * (c - u))
     texts = texts or (lambda negatives, prompts: negatives * (len(prompts) // len(negatives)))
@@ -60,7 +70,7 @@ def _guide(formula=None, texts=None, join=None):
 
         def model(x_t, t):
             x = x_t if channels is None else join(x_t, channels)
-            output = self.unet(torch.cat([x, x]), torch.cat([t, t]), context)
+            output = self.unet(twice(x), torch.cat([t, t]), context)
             return formula(*output.chunk(2), guidance)
 
         return model
@@ -107,7 +117,8 @@ GUIDED = Exercise(
         "The answer to the negative prompt is not added: the step begins there.": _guide(
             lambda u, c, g: g * (c - u)
         ),
-        "This is the prompt's answer alone: guidance does not appear in it.": _guide(
+        "This is the prompt's answer alone. Either guidance does not appear in it, or both halves "
+        "are the prompts' answers; the first belongs to the negative prompts.": _guide(
             lambda u, c, g: c
         ),
         "This is the answer to the negative prompt alone.": _guide(lambda u, c, g: u),
@@ -124,6 +135,9 @@ GUIDED = Exercise(
         ),
         "The texts are in turns, negative, prompt, negative, prompt; chunk(2) takes the batch "
         "apart in the middle: first all negative prompts, then all prompts.": _in_turns,
+        "The pictures stand in turns; torch.cat([x, x]) puts all once, then all again.": _guide(
+            twice=lambda x: x.repeat_interleave(2, 0)
+        ),
         "channels are not used: where there are any, the U-Net sees torch.cat([x_t, channels], "
         "dim=1).": _guide(join=lambda x_t, channels: x_t),
         "channels stand before x_t: torch.cat([x_t, channels], dim=1).": _guide(
@@ -143,7 +157,7 @@ def _size_cases():
     yield Case((*ours, 90), "size 90: to be refused with a ValueError")
     yield Case((*ours, 72), "size 72, a multiple of 4 alone: to be refused with a ValueError")
     yield Case((4, 2, 16, 66), "two levels, size 66: to be refused with a ValueError")
-    yield Case((*ours, (64, 72)), "the height does not fit: to be refused with a ValueError")
+    yield Case((*ours, (64, 66)), "the height does not fit: to be refused with a ValueError")
     yield Case((*ours, (72, 64)), "the width does not fit: to be refused with a ValueError")
 
 
@@ -152,10 +166,7 @@ def _run_size(answer, downscale, levels, sample_size, size):
     self = SimpleNamespace(
         vae=SimpleNamespace(downscale=downscale), unet=SimpleNamespace(config=config)
     )
-    try:
-        return answer(self, size)
-    except ValueError:
-        return "refused"
+    return answer(self, size)
 
 
 def _sized(
@@ -183,6 +194,7 @@ LATENT_SIZE = Exercise(
     reference=TextToImage.latent_size,
     cases=_size_cases,
     run=_run_size,
+    refuses=ValueError,
     returns=("height", "width"),
     hints=[
         "First make width and height of whatever size is: None, a number, or a pair.",
@@ -209,6 +221,10 @@ LATENT_SIZE = Exercise(
         ),
         "f is multiplied by the number of levels; each of them but one halves: "
         "2**(levels - 1).": _sized(multiple=lambda f, levels: f * levels),
+        "levels - 1 halvings are 2**(levels - 1), not levels - 1.": _sized(
+            multiple=lambda f, levels: f * (levels - 1)
+        ),
+        "Each side has to fit, not their product.": _sized(fits=lambda w, h, m: w * h % m == 0),
         "Nothing is checked: a size that does not fit has to raise a ValueError.": _sized(
             fits=lambda w, h, m: True
         ),
@@ -237,26 +253,33 @@ def _seed_cases():
     yield Case(([40], 2), "a list of one, two pictures")
     yield Case((None, 3), "seed is None")
     yield Case((-1, 2), "a negative seed: to be refused with a ValueError")
+    yield Case(([7, 7], 2), "the same seed twice")
     yield Case((1.5, 2), "a fraction: to be refused with a ValueError")
+    yield Case((2.0, 2), "2.0, a float: to be refused with a ValueError")
+    yield Case(([True, 2], 2), "True in a list: to be refused with a ValueError")
+    yield Case(([1, -2], 2), "a list with a negative seed: to be refused with a ValueError")
+    yield Case(([1, 2.5], 2), "a list with a fraction: to be refused with a ValueError")
     yield Case(([1, 2], 3), "two seeds for three pictures: to be refused with a ValueError")
     yield Case(([1, 2, 3], 2), "three seeds for two pictures: to be refused with a ValueError")
 
 
 def _run_seeds(answer, seed, count):
-    """The seeds; of seeds drawn at random how many, how far apart, and whether new each time."""
-    try:
-        found = answer(seed, count)
-        if seed is not None or not isinstance(found, (list, tuple)):
-            return found
-        return [len(found), [number - found[0] for number in found], found != answer(seed, count)]
-    except ValueError:
-        return "refused"
+    """The seeds; of seeds drawn at random what has to be true of them."""
+    found = answer(seed, count)
+    if seed is not None or not isinstance(found, (list, tuple)):
+        return found
+    return {
+        "one for each picture": len(found) == count,
+        "each is the one before + 1": all(b - a == 1 for a, b in zip(found, found[1:])),
+        "others each time": found != answer(seed, count),
+    }
 
 
 def _seeds(
     following=lambda seed, count: [seed + i for i in range(count)],
     drawn=lambda count: int(torch.randint(2**31, (1,))),
     right=lambda number: type(number) is int and number >= 0,
+    checked=lambda seeds: seeds,
     several=lambda seeds, count: seeds,
     number_right=lambda seeds, count: len(seeds) == count,
 ):
@@ -265,7 +288,7 @@ def _seeds(
     def answer(seed, count):
         seed = drawn(count) if seed is None else seed
         seeds = list(seed) if isinstance(seed, (list, tuple)) else [seed]
-        if not all(map(right, seeds)):
+        if not all(map(right, checked(seeds))):
             raise ValueError(f"seed {seed}")
         seeds = following(seeds[0], count) if len(seeds) == 1 else several(seeds, count)
         if not number_right(seeds, count):
@@ -280,6 +303,7 @@ SEEDS = Exercise(
     reference=pipeline.check_seeds,
     cases=_seed_cases,
     run=_run_seeds,
+    refuses=ValueError,
     hints=[
         "Four kinds of seed: None, a number, a list of one, a list of several. Make a list first.",
         "None: draw one number, secrets.randbelow(2**31). One number n: [n, n + 1, …], count of "
@@ -305,14 +329,25 @@ SEEDS = Exercise(
         "None has to give another seed each time; yours is always the same.": _seeds(
             drawn=lambda count: 0
         ),
-        "None: one seed is drawn, and the others follow it. Yours draws each, so that nobody can "
-        "ask for the same pictures with one number.": _seeds(
+        "None: one seed is drawn, and each of the others is the one before + 1, so that one number "
+        "is enough to ask for the same pictures again.": _seeds(
             drawn=lambda count: [int(torch.randint(2**31, (1,))) for _ in range(count)]
         ),
         "A negative seed is accepted: raise a ValueError.": _seeds(
             right=lambda number: type(number) is int
         ),
         "A fraction is accepted: raise a ValueError.": _seeds(right=lambda number: number >= 0),
+        "A float such as 2.0 is accepted: raise a ValueError where type(number) is not "
+        "int.": _seeds(right=lambda number: number >= 0 and number % 1 == 0),
+        "True is accepted: isinstance(True, int) holds, type(True) is int does not.": _seeds(
+            right=lambda number: isinstance(number, int) and number >= 0
+        ),
+        "Of a list only the first seed is checked.": _seeds(checked=lambda seeds: seeds[:1]),
+        "Seeds are turned into whole numbers in silence, by int(); raise a ValueError.": _seeds(
+            following=lambda seed, count: [int(seed) + i for i in range(count)],
+            right=lambda number: number >= 0,
+            several=lambda seeds, count: list(map(int, seeds)),
+        ),
         "A list of the wrong length is accepted: raise a ValueError.": _seeds(
             number_right=lambda seeds, count: True
         ),
@@ -334,17 +369,11 @@ def _skip_cases():
     yield Case((0.5, 15), "half of 15 steps")
     yield Case((0.35, 15), "strength 0.35, 15 steps")
     yield Case((1.0, 10), "strength 1")
+    yield Case((0.1, 10), "one step is left")
     yield Case((0, 10), "strength 0: to be refused with a ValueError")
     yield Case((-0.4, 10), "a negative strength: to be refused with a ValueError")
     yield Case((1.5, 10), "strength 1.5: to be refused with a ValueError")
     yield Case((0.05, 10), "no step would be left: to be refused with a ValueError")
-
-
-def _run_skip(answer, strength, steps):
-    try:
-        return answer(strength, steps)
-    except ValueError:
-        return "refused"
 
 
 def _skip(
@@ -367,13 +396,14 @@ SKIPPED = Exercise(
     "pipeline.skipped",
     reference=pipeline.skipped,
     cases=_skip_cases,
-    run=_run_skip,
+    refuses=ValueError,
     hints=[
         "How many steps are taken? steps · strength, cut to a whole number. The others are left "
         "out.",
+        "What has to be refused can be told from strength and from the number of steps taken: ask "
+        "before you return.",
         "taken = int(steps * strength); strength has to be above 0 and at most 1, and taken at "
-        "least 1, or else raise ValueError(…).",
-        "return steps - taken",
+        "least 1, or else raise ValueError(…). return steps - taken",
     ],
     mistakes={
         "These are the steps that are taken; the ones left out are asked for.": _skip(
@@ -382,8 +412,11 @@ SKIPPED = Exercise(
         "The number of steps is rounded; it is cut, int(…), as diffusers does it.": _skip(
             lambda strength, steps: round(steps * strength)
         ),
-        "The number of steps is rounded up; it is cut, int(…), as diffusers does it.": _skip(
-            lambda strength, steps: math.ceil(steps * strength)
+        "The steps taken are rounded up, or those left out are cut; cut those taken: steps - "
+        "int(steps * strength).": _skip(lambda strength, steps: math.ceil(steps * strength)),
+        "1 - strength is multiplied and cut, the steps left out; cut those taken: steps - "
+        "int(steps * strength).": _skip(
+            lambda strength, steps: steps - int(steps * (1 - strength)),
         ),
         "A fraction of a step is left: int(…) makes it whole.": _skip(
             lambda strength, steps: steps * strength,
@@ -391,6 +424,9 @@ SKIPPED = Exercise(
         ),
         "One step is always left out; with strength 1 all are taken.": _skip(
             result=lambda steps, taken: max(1, steps - taken)
+        ),
+        "It is one too few; with strength 1 it has to be 0.": _skip(
+            result=lambda steps, taken: steps - taken - 1
         ),
         "It is one too many.": _skip(result=lambda steps, taken: steps - taken + 1),
         "Strengths above 1 are accepted: raise a ValueError.": _skip(

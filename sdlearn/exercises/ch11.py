@@ -75,14 +75,31 @@ FRECHET = Exercise(
         "eigenvalues.": _frechet(cross=lambda a, b: (a @ b).trace().clamp(min=0).sqrt()),
         "The root is taken of each number of Σ_a Σ_b; a matrix's root is another matrix. Use its "
         "eigenvalues.": _frechet(cross=lambda a, b: (a @ b).diagonal().clamp(min=0).sqrt().sum()),
-        "Σ_a and Σ_b are multiplied number by number, or only the variances of the features are "
-        "used: that overlooks how features hang together. The product is "
-        "cov_a @ cov_b.": _frechet(cross=lambda a, b: (a * b).diagonal().clamp(min=0).sqrt().sum()),
-        "These are the singular values of Σ_a Σ_b, or the eigenvalues of it and its transpose "
-        "(eigvalsh wants a symmetric matrix, and this is none): take "
+        "Only the variances of the features are used, the diagonals of Σ_a and Σ_b: that overlooks "
+        "how features hang together. The product is cov_a @ cov_b.": _frechet(
+            cross=lambda a, b: (a * b).diagonal().clamp(min=0).sqrt().sum()
+        ),
+        "Σ_a and Σ_b are multiplied number by number, with *; the product of matrices is "
+        "cov_a @ cov_b.": _frechet(cross=lambda a, b: _roots(a * b)),
+        "The eigenvalues of Σ_a and of Σ_b are paired by size; those of the product cov_a @ cov_b "
+        "are needed.": _frechet(
+            cross=lambda a, b: _roots(
+                torch.linalg.eigvalsh(a).diag() @ torch.linalg.eigvalsh(b).diag()
+            )
+        ),
+        "These are the singular values of Σ_a Σ_b; its eigenvalues are needed, "
         "torch.linalg.eigvals.": _frechet(
             cross=lambda a, b: torch.linalg.svdvals(a @ b).sqrt().sum()
         ),
+        "eigvalsh wants a symmetric matrix, and Σ_a Σ_b is none: take "
+        "torch.linalg.eigvals.": _frechet(
+            cross=lambda a, b: torch.linalg.eigvalsh(a @ b).clamp(min=0).sqrt().sum()
+        ),
+        "Each mean is one number, over everything; each feature has one: .mean(dim=0).": _frechet(
+            apart=lambda d: d.mean().square()
+        ),
+        "All numbers of Σ_a and Σ_b are added up; a trace is the sum of the diagonal "
+        "alone.": _frechet(spread=lambda a, b: a.sum() + b.sum()),
         "The factor 2 before the root is missing: for equal samples the distance has to be "
         "0.": _frechet(total=lambda apart, spread, cross: apart + spread - cross),
         "The root is added; it is taken off: for equal samples the distance has to be 0.": _frechet(
@@ -192,28 +209,35 @@ KERNEL = Exercise(
         "This is the root of its size; the squared MMD is wanted, which may be below 0.": _kernel(
             total=lambda aa, bb, ab: (aa + bb - 2 * ab).abs().sqrt()
         ),
-        "What is below 0 is cut off. Leave it: half of all equal samples are there, and cut off "
-        "they would be biased.": _kernel(total=lambda aa, bb, ab: (aa + bb - 2 * ab).clamp(min=0)),
+        "What is below 0 is cut off. Leave it: for equal distributions it is below 0 as a matter "
+        "of course, and cut off the mean would be biased.": _kernel(
+            total=lambda aa, bb, ab: (aa + bb - 2 * ab).clamp(min=0)
+        ),
+        "The sign is taken off, abs(). Leave it: for equal distributions it is below 0 as a matter "
+        "of course.": _kernel(total=lambda aa, bb, ab: (aa + bb - 2 * ab).abs()),
+        "The diagonal is still in the triangle: triu(1) leaves it out.": _kernel(
+            within=lambda k: 2 * k.triu().sum() / (len(k) * (len(k) - 1))
+        ),
         "The kernel is squared; it should be cubed.": _kernel(
             lambda x, y: (x @ y.T / x.shape[1] + 1) ** 2
         ),
         "The kernel is not raised to the third power: this compares the means alone.": _kernel(
             lambda x, y: x @ y.T / x.shape[1] + 1
         ),
-        "The 1 in the kernel is missing: without it means do not count for themselves.": _kernel(
-            lambda x, y: (x @ y.T / x.shape[1]) ** 3
-        ),
-        "The 1 is added after the power; it belongs inside the brackets.": _kernel(
-            lambda x, y: (x @ y.T / x.shape[1]) ** 3 + 2 * (x @ y.T / x.shape[1])
-        ),
+        "The 1 in the kernel is missing, or added after the power, where it cancels out; it "
+        "belongs inside the brackets.": _kernel(lambda x, y: (x @ y.T / x.shape[1]) ** 3),
         "The products are not divided by the number of features, D.": _kernel(
             lambda x, y: (x @ y.T + 1) ** 3
         ),
         "The products are divided by the root of D, as in attention; here it is D.": _kernel(
             lambda x, y: (x @ y.T / math.sqrt(x.shape[1]) + 1) ** 3
         ),
-        "The products are divided by the number of pictures; D, the number of features, belongs "
-        "there.": _kernel(lambda x, y: (x @ y.T / len(x) + 1) ** 3),
+        "The products are divided by len(a), the number of pictures; D, the number of features, "
+        "belongs there.": lambda a, b: _kernel(lambda x, y: (x @ y.T / len(a) + 1) ** 3)(a, b),
+        "The products are divided by the number of pictures of each sample; D, the number of "
+        "features, belongs there.": _kernel(lambda x, y: (x @ y.T / len(x) + 1) ** 3),
+        "The products are divided by 128, whatever the number of features: D is "
+        "a.shape[1].": _kernel(lambda x, y: (x @ y.T / 128 + 1) ** 3),
         "The sum of x·y and 1 is divided by D; x·y alone is.": _kernel(
             lambda x, y: ((x @ y.T + 1) / x.shape[1]) ** 3
         ),
@@ -266,8 +290,9 @@ WILSON = Exercise(
     reference=intervals.wilson,
     cases=_shares,
     hints=[
-        "n = len(right), p = right.double().mean().item(), z = 1.959964. Then compute the middle "
-        "of the interval and half its width, one after the other.",
+        "The two ends differ in one sign only: compute the middle of the interval and half its "
+        "width, one after the other.",
+        "n = len(right), p = right.double().mean().item(); "
         "middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)",
         "half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)); "
         "return Share(p, middle - half, middle + half, n)",
@@ -303,6 +328,9 @@ WILSON = Exercise(
         ),
         "Below the root z²/4n² is missing: at 20 of 20 nothing would be left of it.": _interval(
             _wilson(inside=lambda p, n, z: p * (1 - p) / n)
+        ),
+        "Below the root p(1-p) is divided by n - 1; it is n.": _interval(
+            _wilson(inside=lambda p, n, z: p * (1 - p) / (n - 1) + z * z / (4 * n * n))
         ),
         "Below the root p(1-p) is not divided by n.": _interval(
             _wilson(inside=lambda p, n, z: p * (1 - p) + z * z / (4 * n * n))
@@ -354,10 +382,12 @@ def _manifold_cases():
     def outlier(n, dim):
         return torch.cat([_cloud(n - 1, dim), torch.full((1, dim), 9.0).double()])
 
+    # Two neighbours of each other may have one reach, and rounding alone would decide there: at
+    # these sizes no quantile lies between two such.
     yield Case((_cloud(40, 2), _cloud(50, 2)), "k = 3, keep = 0.5")
-    yield Case((1.5 * _cloud(30, 3), outlier(45, 3), 3, 0.5), "one point of b lies far out")
-    yield Case((_cloud(40, 2, 1.0), _cloud(30, 2), 2, 0.8), "k = 2, keep = 0.8")
-    yield Case((_cloud(30, 2), _cloud(30, 2, 0.7), 5, 1.0), "k = 5, all points kept")
+    yield Case((1.5 * _cloud(37, 3), outlier(45, 3), 3, 0.5), "one point of b lies far out")
+    yield Case((_cloud(37, 2, 1.0), _cloud(47, 2), 2, 0.7), "k = 2, keep = 0.7")
+    yield Case((_cloud(32, 2), _cloud(32, 2, 0.7), 5, 1.0), "k = 5, all points kept")
 
 
 def _manifold(radius=None, keep=None, inside=None, order=None):
@@ -429,6 +459,11 @@ MANIFOLD = Exercise(
         ),
         "The reach is the mean distance to the k nearest; it is the distance to the k-th "
         "alone.": _manifold(lambda d, k: d.sort(dim=1).values[:, 1 : k + 1].mean(dim=1)),
+        "The reach goes to one of the farthest: topk gives the largest, unless "
+        "largest=False.": _manifold(lambda d, k: d.topk(k + 1, dim=1).values[:, -1]),
+        "All points have the reach of the largest; each has its own.": _manifold(
+            inside=lambda d, r: (d <= r.max()).any(dim=1)
+        ),
         "All points have the same reach, the mean; each has its own.": _manifold(
             lambda d, k: d.kthvalue(k + 1, dim=1).values.mean().expand(len(d))
         ),
@@ -438,8 +473,16 @@ MANIFOLD = Exercise(
         "The points with the largest reach are kept; those with the smallest should be.": _manifold(
             keep=lambda r, share: r >= r.quantile(1 - share)
         ),
+        "Points are kept whose reach is the quantile or more; it has to be the quantile or "
+        "less.": _manifold(keep=lambda r, share: r >= r.quantile(share)),
         "The share keep is dropped, and the rest kept: it is the other way round.": _manifold(
-            keep=lambda r, share: r <= r.quantile(max(1 - share, 0.05))
+            keep=lambda r, share: r <= r.quantile(1 - share)
+        ),
+        "A point whose reach is the quantile itself is left out; keep those with reach <= "
+        "quantile.": _manifold(keep=lambda r, share: r < r.quantile(share)),
+        "The first int(keep * N) points by reach are kept; keep those whose reach is at most the "
+        "quantile, which can be one more.": _manifold(
+            keep=lambda r, share: r.argsort()[: int(share * len(r))]
         ),
         "Half of the points are kept, whatever keep is.": _manifold(
             keep=lambda r, share: r <= r.median()
@@ -462,6 +505,8 @@ MANIFOLD = Exercise(
         ),
         "All points of the sample have to cover it in yours; one is enough: "
         ".any(dim=1).": _manifold(inside=lambda d, r: (d <= r).all(dim=1)),
+        "This asks which points of the sample cover something; the question is which points of x "
+        "are covered: .any(dim=1).": _manifold(inside=lambda d, r: (d <= r).any(dim=0)),
         "The reach belongs to the points of the sample that covers, not to those that are "
         "judged.": _by_own_radius,
         "Each sample is compared with itself: precision is covered(a, b), recall "

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from .compare import close, factor, fits, numeric, relation, whole, wide
+from .compare import Refused, close, factor, fits, near, numeric, relation, shown, whole, wide
 
 # What is said of an input {0} [B] if exactly the pictures where it obeys the rule are right.
 RULES = {
@@ -23,8 +23,9 @@ def explain(trial, refs, gots):
     trial: the engine's Trial, to run answer and reference on changed inputs.
     refs, gots: the values expected and given, for each case.
     """
-    first, parts = refs[0], {"": lambda value: value}
-    if isinstance(first, (tuple, dict)) and len({len(ref) for ref in refs}) == 1:
+    taken = [ref for ref in refs if not isinstance(ref, Refused)]
+    first, parts = taken[0], {"": lambda value: value}
+    if isinstance(first, (tuple, dict)) and len({len(ref) for ref in taken}) == 1:
         keys = list(first) if isinstance(first, dict) else range(len(first))
         names = trial.exercise.returns or [f"value {k + 1}" if k in range(99) else k for k in keys]
         parts = {str(name): operator.itemgetter(key) for name, key in zip(names, keys)}
@@ -47,19 +48,22 @@ class Look:
         self.trial, self.name, self.get = trial, name, get
         self.subject = f"Your {name}" if name else "Your answer"
         self.reference, self.answer = trial.exercise.reference, trial.answer
-        self.raw = [(get(ref), get(got)) for ref, got in zip(refs, gots)]
+        # A refused case is right where this comes to be asked: nothing is compared there.
+        refused = [isinstance(ref, Refused) for ref in refs]
+        pairs = zip(refs, gots, refused)
+        self.raw = [(0, 0) if no else (get(ref), get(got)) for ref, got, no in pairs]
         self.whole = all(whole(expected) for expected, _ in self.raw)
         rtol, atol = (0, 0) if self.whole else (trial.exercise.rtol, trial.exercise.atol)
         self.tolerance = dict(rtol=rtol, atol=atol)
         self.wrong = [i for i, (e, g) in enumerate(self.raw) if not close(e, g, **self.tolerance)]
         self.expected, self.got = ([numeric(v) for v in values] for values in zip(*self.raw))
-        self.cases = range(len(self.raw))
+        self.cases = [i for i, no in enumerate(refused) if not no]
 
     def sentences(self):
         pairs = list(zip(self.expected, self.got))
         if any(e is None or g is None or e.shape != g.shape or e.is_complex() for e, g in pairs):
             label, (e, g) = self.trial.labels[self.wrong[0]], self.raw[self.wrong[0]]
-            return self.where(), f'Case "{label}": expected {e!r:.200}, got {g!r:.200}.'
+            return self.where(), f'Case "{label}": expected {shown(e)}, got {shown(g)}.'
         wrong_at_0, like_first, right_at_0 = (partial(self.rule, *rule) for rule in RULES.items())
         tests = (self.off_by_one, self.rounding, wrong_at_0, self.sizes, self.relation)
         tests += (self.exchanged, self.random, self.ignored, like_first, self.first_only)
@@ -88,7 +92,7 @@ class Look:
         return f'First difference, case "{self.trial.labels[i]}"{at}: {values}'
 
     def near(self, e, g):
-        return e.shape == g.shape and torch.allclose(g, e, equal_nan=True, **self.tolerance)
+        return near(e, g, **self.tolerance)
 
     def inputs(self, i, k):
         """Input k of case i, None if the case has fewer."""
@@ -137,7 +141,9 @@ class Look:
 
     def off_by_one(self):
         for (k, name), step in itertools.product(enumerate(self.trial.names), (1, -1)):
-            change = lambda args, k=k, step=step: {k: args[k] + step}  # noqa: E731
+            change = lambda args, k=k, step=step: (  # noqa: E731
+                {k: args[k] + step} if _is_index(args[k]) else {}
+            )
             if _is_index(self.inputs(0, k)) and self.matches(change):
                 return f"{self.subject} is the one for {name} {step:+d}: an index is off by one."
         return None

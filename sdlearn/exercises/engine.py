@@ -10,15 +10,17 @@ import os
 import sys
 import textwrap
 
+import torch
+
 from . import board
 from .bank import find, names
 from .compare import mismatch
 from .diagnose import explain
 from .trial import Trial, Trouble, kept_random
 
-DAMAGE = (
-    "which the caller still needs (*=, add_() and x[...] = do that): compute a new tensor instead."
-)
+DAMAGE = "which the caller still needs (*=, add_() and x[...] = do that): compute a new tensor."
+UNEXPLAINED = "Your answer is not the one that is expected."
+DAMAGED_LIST = "which the caller still needs (+=, append() and sort() do that): make a new list."
 
 
 class ExerciseError(AssertionError):
@@ -106,9 +108,13 @@ def _diagnosis(trial, refs, gots):
     """What to tell about the answers `gots`; empty if they are right."""
     right = all(map(trial.exercise.equal, refs, gots))
     said = None if right else known_mistake(trial, refs, gots)
-    damage = trial.damaged and f"Your code changes its input {', '.join(trial.damaged)}, {DAMAGE}"
+    more = DAMAGED_LIST if all(trial.damaged.values()) else DAMAGE
+    damage = trial.damaged and f"Your code changes its input {', '.join(trial.damaged)}, {more}"
     if not (said or damage or right):
-        said = _mismatch(trial, refs, gots) or explain(trial, refs, gots)
+        try:
+            said = _mismatch(trial, refs, gots) or explain(trial, refs, gots)
+        except Exception:  # a diagnosis that fails must not cost the verdict
+            said = UNEXPLAINED
     return _lines(not right and _misordered(trial), said, damage)
 
 
@@ -116,11 +122,13 @@ def _mismatch(trial, refs, gots):
     """What is wrong with the order, kinds and shapes of answers, or None."""
     equal, parts = trial.exercise.equal, trial.exercise.returns
     pairs = [(ref, got) for ref, got in zip(refs, gots) if parts and isinstance(got, (tuple, list))]
-    if len(pairs) == len(refs) > 0 and all(equal(ref, tuple(got)[::-1]) for ref, got in pairs):
+    turned = len(pairs) == len(refs) > 0 and not all(equal(ref, ref[::-1]) for ref, _ in pairs)
+    if turned and all(equal(ref, tuple(got)[::-1]) for ref, got in pairs):
         return f"The values are in the wrong order: return {', '.join(parts)}."
     for i, (expected, got) in enumerate(zip(refs, gots)):
-        wrong = mismatch(expected, got, parts=parts)
-        if wrong:
+        if mismatch(expected, got):
+            inputs = [a for a in trial.inputs(i) if isinstance(a, torch.Tensor) and a.dim() == 1]
+            wrong = mismatch(expected, got, parts=parts, batches=[len(a) for a in inputs])
             return _lines(wrong, _in_case(trial, i))
     return None
 
@@ -150,15 +158,13 @@ def known_mistake(trial, refs, gots):
     It makes it everywhere, or at least where the mistake makes a difference. So of two mistakes, in
     different cases or in different values of a tuple, one is found.
     """
-    exercise = trial.exercise
-    count = max(1, len(exercise.returns))
+    exercise, partly = trial.exercise, None
+    count = len(exercise.returns)
 
-    def parts(values):
-        for value in values:
-            many = isinstance(value, (tuple, list)) and len(value) == count > 1
-            yield from value if many else [value] * count
+    def parts(*values):
+        many = all(isinstance(v, (tuple, list)) and len(v) == count > 1 for v in values)
+        return zip(*values) if many else [values]
 
-    partly = None
     for sentence, mistaken in exercise.mistakes.items():
         try:
             values = [trial.call(mistaken, i) for i in range(len(refs))]
@@ -166,7 +172,7 @@ def known_mistake(trial, refs, gots):
             continue
         if all(map(exercise.equal, values, gots)):
             return sentence
-        triples = zip(parts(refs), parts(values), parts(gots))
+        triples = [triple for case in zip(refs, values, gots) for triple in parts(*case)]
         agrees = [exercise.equal(v, g) for r, v, g in triples if not exercise.equal(r, v)]
         partly = partly or (sentence if agrees and all(agrees) else None)
     return partly

@@ -16,7 +16,7 @@ import traceback
 import numpy as np
 import torch
 
-from .compare import batch_advice
+from .compare import Refused, batch_advice
 
 # What an exception's message says about the cause, for students.
 ADVICE = {
@@ -53,7 +53,8 @@ class Trial:
     def __init__(self, exercise, answer):
         self.exercise, self.answer = exercise, answer
         self.end = time.monotonic() + exercise.total
-        self.printed, self.damaged = Printed(), {}  # a dict: ordered, each once
+        self.printed = Printed()
+        self.damaged = {}  # what an answer changes → whether it is a list's entry
         reseed(0)
         cases = list(exercise.cases())
         self.labels = [case.label or f"number {i + 1}" for i, case in enumerate(cases)]
@@ -71,7 +72,14 @@ class Trial:
     def call(self, who, i, change=None, seed=0):
         """The value of `who` on case i. For the student's answer raises Trouble."""
         args = self.inputs(i, change)
-        run = self.exercise.run or (lambda answer, *args: answer(*args))
+        as_is = self.exercise.run or (lambda answer, *args: answer(*args))
+
+        def run(who, *args):
+            try:
+                return as_is(who, *args)
+            except self.exercise.refuses as error:
+                return Refused(type(error).__name__, str(error))
+
         if who is not self.answer:
             reseed(seed)
             return run(who, *args)
@@ -84,10 +92,12 @@ class Trial:
             value = limited(lambda: run(who, *args), limit, who, dict(zip(self.names, args)))
         after = snapshot(args)
         for path in before | after if change is None else ():
-            name = self.names[path[0]]
-            if name not in self.exercise.changes and before.get(path) != after.get(path):
+            name, old, new = self.names[path[0]], before.get(path), after.get(path)
+            if name not in self.exercise.changes and old != new:
                 inner = (f"[{k}]" if isinstance(k, int) else f".{k}" for k in path[1:])
-                self.damaged.setdefault(name + "".join(inner))
+                listed = isinstance(path[-1], int) and len(path) > 1
+                entry = listed and (isinstance(new, str) or None in (old, new))
+                self.damaged.setdefault(name + "".join(inner), entry)
         return value
 
 
