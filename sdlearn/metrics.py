@@ -150,8 +150,8 @@ def kernel_distance(a, b):
     """Squared MMD between two samples of features with the kernel (x·y/D + 1)³: a float.
 
     Bińkowski et al. 2018 (KID), unbiased: pairs of a picture with itself are left out. So its
-    mean does not depend on the samples' sizes, and for equal distributions it is 0: below as often
-    as above. Raises ValueError for fewer than two pictures.
+    mean does not depend on the samples' sizes, and for equal distributions it is 0 on average,
+    sometimes below and sometimes above. Raises ValueError for fewer than two pictures.
     """
     a, b = check_sets(a, b, least=2)
 

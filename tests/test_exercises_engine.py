@@ -21,7 +21,8 @@ from sdlearn import diffusion
 from sdlearn.exercises import bank, board, compare, engine, exercise, hint, progress, results
 from sdlearn.exercises import solution as show_solution
 from sdlearn.exercises.bank import Case, Exercise
-from sdlearn.exercises.trial import limited
+from sdlearn.exercises.compare import Refused
+from sdlearn.exercises.trial import Trial, limited
 from sdlearn.intervals import wilson
 from sdlearn.schedule import NoiseSchedule, extract
 
@@ -720,6 +721,11 @@ def test_what_has_to_be_refused(told):
     assert 'in the case "two and three"' in out
     out, _ = told("demo.distance", always)
     assert "Your code raises a ValueError where 3.81833 is right. It says: no" in out
+    less = Exercise("demo.less", distance, distance_cases, [], {}, refuses=ValueError)
+    trial, gots = Trial(less, None), [Refused()] * 3
+    refs = [trial.call(distance, i) for i in range(3)]
+    less.mistakes["One."] = lambda a, b: distance(a, b) if len(a) == 2 else always(a, b)
+    assert engine.known_mistake(trial, refs, gots) is None  # it refuses more than the mistake does
     assert "stopped with TypeError" in told("demo.distance", otherwise)[0]
 
 
@@ -1410,6 +1416,8 @@ def test_relations_are_told_apart():
     assert compare.relation(e, torch.tensor([0.3, 0.1, 0.9, 0.2]).double()) is None
     same = torch.ones(4, dtype=torch.float64)  # one value fits too many relations to tell
     assert compare.relation(same, -same) is None
+    masked = torch.tensor([0.3, 2.0, -torch.inf], dtype=torch.float64)  # nan in differences
+    assert compare.relation(masked, masked + 3) is None
 
 
 def test_characters_that_a_console_lacks(monkeypatch):
@@ -1431,7 +1439,8 @@ KERNEL_BANK = """
 import torch
 from sdlearn import diffusion
 from sdlearn.exercises.bank import Case, Exercise
-from sdlearn.exercises.trial import limited
+from sdlearn.exercises.compare import Refused
+from sdlearn.exercises.trial import Trial, limited
 from sdlearn.schedule import NoiseSchedule
 
 def cases():

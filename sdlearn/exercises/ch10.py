@@ -224,6 +224,11 @@ LATENT_SIZE = Exercise(
         "levels - 1 halvings are 2**(levels - 1), not levels - 1.": _sized(
             multiple=lambda f, levels: f * (levels - 1)
         ),
+        "Each side is divided by f with //, and only what is left is checked: f has to fit in it "
+        "without a remainder, too.": _sized(
+            multiple=lambda f, levels: (f, 2 ** (levels - 1)),
+            fits=lambda w, h, m: w // m[0] % m[1] == h // m[0] % m[1] == 0,
+        ),
         "Each side has to fit, not their product.": _sized(fits=lambda w, h, m: w * h % m == 0),
         "Nothing is checked: a size that does not fit has to raise a ValueError.": _sized(
             fits=lambda w, h, m: True

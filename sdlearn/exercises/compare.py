@@ -252,7 +252,7 @@ def relation(e, g, ends=False):
     ratio, shift = float((e * g).sum() / (e * e).sum()), float((g - e).mean())
     if fits(ratio * e, g):
         return f"{ratio:.4g} times what it should be"
-    if torch.allclose(e + shift, g, rtol=0, atol=1e-3 * abs(shift)):
+    if math.isfinite(shift) and near(e + shift, g, 0, 1e-3 * abs(shift)):
         return f"what it should be plus {shift:.4g}"
     low, high = float(g.min()), float(g.max())
     ends = ends and len(e.unique()) > 2  # any two numbers look cut off

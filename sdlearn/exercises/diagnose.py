@@ -165,7 +165,8 @@ class Look:
     def rounding(self):
         pairs = [(self.expected[i], self.got[i]) for i in self.wrong]
         worst = [float((g - e).abs().max()) for e, g in pairs]
-        if self.whole or any(w > 1e-3 * float(e.abs().max()) for w, (e, _) in zip(worst, pairs)):
+        small = (w < 1e-3 * float(e.abs().max()) for w, (e, _) in zip(worst, pairs))  # not nan
+        if self.whole or not all(small):
             return None
         said = f"is close: the largest difference is {max(worst):.1e}, more than rounding makes"
         return f"{self.subject} {said}. Look for low precision, or a small number added."

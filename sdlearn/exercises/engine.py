@@ -14,13 +14,13 @@ import torch
 
 from . import board
 from .bank import find, names
-from .compare import mismatch
+from .compare import Refused, mismatch
 from .diagnose import explain
 from .trial import Trial, Trouble, kept_random
 
 DAMAGE = "which the caller still needs (*=, add_() and x[...] = do that): compute a new tensor."
 UNEXPLAINED = "Your answer is not the one that is expected."
-DAMAGED_LIST = "which the caller still needs (+=, append() and sort() do that): make a new list."
+DAMAGED_LIST = "which the caller still needs (+=, *= and append() do that): make a new list."
 
 
 class ExerciseError(AssertionError):
@@ -174,6 +174,8 @@ def known_mistake(trial, refs, gots):
             return sentence
         triples = [triple for case in zip(refs, values, gots) for triple in parts(*case)]
         agrees = [exercise.equal(v, g) for r, v, g in triples if not exercise.equal(r, v)]
+        if any(isinstance(g, Refused) > isinstance(v, Refused) for v, g in zip(values, gots)):
+            continue  # it refuses more than the mistake does
         partly = partly or (sentence if agrees and all(agrees) else None)
     return partly
 
