@@ -124,6 +124,8 @@ def _parser():
     text = "share of the steps to take from there, up to 1 (default: 0.8)"
     draw.add_argument("--strength", type=float, help=text)
     draw.add_argument("--mask", metavar="FILE", help="white where the image is to be drawn anew")
+    text = "read the prompt as the AUTOMATIC1111 web UI does: (a:1.3), [a:b:8], AND, BREAK"
+    draw.add_argument("--webui", action="store_true", default=None, help=text)
     text = "make this picture again, but for what else is given"
     draw.add_argument("--like", metavar="FILE", help=text)
     text = "folder, or .png, .jpg or .webp file (default: here)"
@@ -182,7 +184,7 @@ def _generate(options):
     from .generate import generate
 
     names = ("prompt", "model", "count", "out", "image", "mask", "steps", "guidance", "seed")
-    names += ("size", "sampler", "strength", "like")
+    names += ("size", "sampler", "strength", "like", "webui")
     given = {name: getattr(options, name) for name in names}
     path = generate(negative_prompt=options.negative, **given)
     print(path)

@@ -21,8 +21,9 @@ def generate(prompt=None, model=None, count=None, out=None, like=None, **options
 
     model: a folder in diffusers' layout, a single file, a Hub id, or "emoji". out: a folder, or the
     picture itself, which is then overwritten; the working folder unless given. like: a picture,
-    whose settings are used where none are given. options: image and mask, paths of pictures, and
-    the other arguments of TextToImage.__call__. Raises CommandError, FileNotFoundError.
+    whose settings are used where none are given. options: image and mask, paths of pictures; webui,
+    for prompts in the syntax of `prompt_syntax`; and the other arguments of TextToImage.__call__.
+    Raises CommandError, FileNotFoundError.
     """
     given = {"prompt": prompt, "model": model, "count": count, **options}
     given = {name: value for name, value in given.items() if value is not None}
@@ -31,6 +32,7 @@ def generate(prompt=None, model=None, count=None, out=None, like=None, **options
     if "prompt" not in given:
         raise CommandError("what shall be drawn? Give a prompt, or --like a picture")
     prompt, model, count = given.pop("prompt"), given.pop("model", EMOJI), given.pop("count", 1)
+    webui = bool(given.pop("webui", False))
     out = Path(out or ".")
     if out.suffix and not out.is_dir() and out.suffix.lower() not in SUFFIXES:
         raise CommandError(
@@ -42,10 +44,12 @@ def generate(prompt=None, model=None, count=None, out=None, like=None, **options
     if model == EMOJI:
         given = {"guidance": GUIDANCE, **given}
     read_in = {name: read(path) for name, path in files.items()}
-    pictures, used = draw(prompt, model, count, {**given, **read_in})
+    pictures, used = draw(prompt, model, count, {**given, **read_in}, webui)
     settings = {"prompt": prompt, "negative_prompt": "", **used, "model": str(model)}
     settings |= {"seed": pictures[0].info["seed"], "size": list(pictures[0].size)}
     settings |= {name: str(path) for name, path in files.items()}
+    if webui:
+        settings["webui"] = True
     if count > 1:
         settings["count"] = count  # the next pictures' seeds are the next numbers
     if "image" not in files:
@@ -73,14 +77,15 @@ def settings_of(path):
             f"{path} was drawn with {model!r}, which is not here by that name: give --model"
         )
     names = ("negative_prompt", "steps", "guidance", "seed", "size", "sampler", "strength")
-    names += ("prompt", "model", "count", "image", "mask")
+    names += ("prompt", "model", "count", "image", "mask", "webui")
     return {name: found[name] for name in names if found.get(name) not in (None, "")}
 
 
-def draw(prompt, model, count, options):
+def draw(prompt, model, count, options, webui=False):
     """The pictures, and all settings they were drawn with."""
     from sdlearn.pipeline import TextToImage
     from sdlearn.runtime import device
+    from sdlearn.webui import WebUI
 
     known = inspect.signature(TextToImage.__call__).parameters
     names = ("steps", "guidance", "sampler", "strength")
@@ -89,7 +94,9 @@ def draw(prompt, model, count, options):
         used["negative_prompt"] = options["negative_prompt"]
     try:
         where = device()
-        pipeline = TextToImage.load(data_folder("checkpoints") / EMOJI if model == EMOJI else model)
+        pipeline = (WebUI if webui else TextToImage).load(
+            data_folder("checkpoints") / EMOJI if model == EMOJI else model
+        )
         return pipeline.to(where)(count * [prompt], **options), used
     except (ValueError, RuntimeError) as error:
         raise CommandError(error) from error

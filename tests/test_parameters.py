@@ -125,6 +125,21 @@ def test_a_picture_is_made_again(model, tmp_path, suffix):
     assert read_settings(again)["negative_prompt"] == "blue, dark"
 
 
+def test_prompts_in_the_web_uis_syntax(model, tmp_path):
+    options = ["--model", model, "--seed", "5", "--steps", "3"]
+    drawn = {}
+    for name, more in {"text": [], "syntax": ["--webui"]}.items():
+        out = tmp_path / f"{name}.png"
+        assert cli.main(["generate", "(hat:1.9)", *options, *more, "--out", str(out)]) == 0
+        drawn[name] = pixels(out)
+    assert (drawn["text"] != drawn["syntax"]).any()
+    again = tmp_path / "again.png"
+    assert cli.main(["generate", "--like", str(tmp_path / "syntax.png"), "--out", str(again)]) == 0
+    assert (pixels(again) == drawn["syntax"]).all()
+    assert cli.main(["generate", "hat", *options, "--webui", "--out", str(again)]) == 0
+    assert (pixels(again) != drawn["syntax"]).any()
+
+
 def test_what_cannot_be_made_again(model, tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
     assert cli.main(["generate", "--like", str(tmp_path / "plain.png")]) == 2
