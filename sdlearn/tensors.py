@@ -22,8 +22,6 @@ DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
 ROWS = "missing", "other shape", "not expected"  # what is wrong with a tensor
 SPARE = "Ask its author for a .safetensors file, or look for one where you found it"
 
-STABLE = "model.diffusion_model."  # the U-Net in a single file of Stable Diffusion
-
 Entry = namedtuple("Entry", ["shape", "dtype"])
 
 
@@ -173,6 +171,7 @@ KINDS = {
     "input_hint_block": "a ControlNet, which steers a model and is none",
     "emb_params": "a textual inversion: a learnt word for a model",
     "string_to_param": "a textual inversion: a learnt word for a model",
+    "model.diffusion_model.": "a Stable Diffusion of a kind that is not built here",
     "optimiser.": "a checkpoint of this course's training loop",
     "down_blocks.0.resnets": "one network of a folder in diffusers' layout: give the whole folder",
     "encoder.down.0.block": "an autoencoder alone",
@@ -183,8 +182,6 @@ KINDS = {
 def kind_of(names):
     """What a file with tensors of these names looks like, as the end of a sentence."""
     found = [kind for part, kind in KINDS.items() if any(part in name for name in names)]
-    if any(name.startswith(STABLE) for name in names):
-        found.append("a Stable Diffusion of a kind that is not built here")
     return found[0] if found else "nothing known"
 
 

@@ -268,7 +268,7 @@ def test_notice_names_every_source(builder):
         name, _, version = package.rpartition("@")
         assert f"{name} {version}" in notice
     for author in ("Microsoft Corporation", "LobeHub", "Google Inc", "Twitter, Inc", "Unicode, Inc",
-                   "Miles Johnson", "scikit-image 0.26.0"):  # fmt: skip
+                   "Miles Johnson", "scikit-image 0.26.0", "OpenAI"):  # fmt: skip
         assert author in notice
     for sentence in (
         "to deal in the Software without restriction",  # MIT
@@ -278,7 +278,7 @@ def test_notice_names_every_source(builder):
         "Affirmer understands and acknowledges that Creative Commons is not a",  # CC0
     ):
         assert sentence in notice
-    assert notice.count("Changed:") == 5
+    assert notice.count("Changed:") == 6
     for row in photo_rows():
         assert row["file_name"] in notice and row["author"].split(" (")[0] in notice
 
