@@ -88,6 +88,8 @@ def _parser():
     run.add_argument("--out", metavar="FOLDER", help="folder for the pages (default: build)")
     run.add_argument("--timeout", **_TIMEOUT)
     run.add_argument("--profile", action="store_true", help="list each chapter's slowest cells")
+    text = "chapters at a time (default: 2 on a CPU with two cores or more, else 1)"
+    run.add_argument("--jobs", type=_number, metavar="N", help=text)
 
     grade = _add(commands, "grade", _grade, "execute students' notebooks; mark their exercises")
     grade.epilog = "It runs the students' code with your rights: do so where that is safe."
@@ -163,7 +165,7 @@ def _run(options):
     _interrupt_on_signals()
     from .run import run
 
-    return run(options.chapters, options.out, options.timeout, options.profile)
+    return run(options.chapters, options.out, options.timeout, options.profile, jobs=options.jobs)
 
 
 def _grade(options):

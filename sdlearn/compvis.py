@@ -189,7 +189,6 @@ def unet_config(shapes, second):
         "attention_head_dim": [max(1, size // 64) for size in sizes] if second else 8,
         "cross_attention_dim": shapes[keys][1],
         "use_linear_projection": len(shapes["middle_block.1.proj_in.weight"]) == 2,
-        "sample_size": 64,
     }
 
 

@@ -10,18 +10,13 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from sdlearn import single_file, weights
-from sdlearn.clip import CLIPTextModel, Tokenizer
+from sdlearn.clip import Tokenizer
 from sdlearn.data import to_pil, to_rgb, to_tensor
 from sdlearn.guidance import guide
 from sdlearn.samplers import sample
-from sdlearn.unet import UNet
-from sdlearn.vae import AutoencoderKL, decode_tiled, encode_tiled
+from sdlearn.single_file import NETWORKS
+from sdlearn.vae import decode_tiled, encode_tiled
 
-NETWORKS = {
-    "unet": UNet.from_config,
-    "vae": AutoencoderKL.from_config,
-    "text_encoder": CLIPTextModel.from_config,
-}
 LARGE = 128  # latents with longer sides than this go through the VAE in tiles
 
 

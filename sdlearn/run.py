@@ -1,24 +1,29 @@
 """`sdlearn run`: executes chapters headless, with a progress line, and writes them as HTML."""
 
+import os
 import shutil
 import sys
 import threading
 import time
 from pathlib import Path
 
+from filelock import FileLock
+
 from .kernel import CellFailed, execute
 from .pages import strip_widgets, write_page, write_timing
 from .places import course_root, select
+from .side_by_side import run_side_by_side
 
 __all__ = ["CellFailed", "Progress", "execute", "run", "strip_widgets"]
 
 
-def run(names=(), out=None, timeout=600, profile=False, stream=None):
-    """Execute chapters one after the other; their pages, an index and timings.json go to `out`.
+def run(names=(), out=None, timeout=600, profile=False, stream=None, jobs=1):
+    """Execute chapters; their pages, an index and timings.json go to `out`.
 
     names: chapter numbers, names or paths, as places.select takes them; none for all chapters.
     out: a folder, made if need be; `build` in the clone unless given.
     timeout: seconds for each cell. profile: list each chapter's slowest cells.
+    jobs: how many at a time, each with its share of the cores; None: see `jobs_here`.
     Returns 0, or 1 at the first cell that fails. The stored notebooks stay as they are.
     """
     stream = stream or sys.stdout
@@ -26,13 +31,30 @@ def run(names=(), out=None, timeout=600, profile=False, stream=None):
     out = Path(out or course_root() / "build").resolve()
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    for path in paths:
-        if not _run_chapter(path, out, timeout, profile, stream):
+    jobs = min(jobs or jobs_here(), len(paths))
+    if jobs > 1:
+        options = ["--out", str(out), "--timeout", str(timeout), *["--profile"] * profile]
+        if not run_side_by_side(paths, options, stream, jobs):
             return 1
+    else:
+        for path in paths:
+            if not _run_chapter(path, out, timeout, profile, stream):
+                return 1
     total = time.perf_counter() - began
     chapters = "1 chapter" if len(paths) == 1 else f"{len(paths)} chapters"
     stream.write(f"{chapters} in {total:.0f} s. Open {out / 'index.html'}\n")
     return 0
+
+
+def jobs_here():
+    """How many chapters at a time pay on this machine.
+
+    Two on a CPU of two cores or more: the networks are small, so two threads in one chapter wait
+    for each other most of the time. One where a GPU would have to be shared.
+    """
+    from .runtime import device
+
+    return 1 if device().type != "cpu" or (os.cpu_count() or 1) < 2 else 2
 
 
 def _run_chapter(path, out, timeout, profile, stream):
@@ -43,14 +65,16 @@ def _run_chapter(path, out, timeout, profile, stream):
         with progress:
             notebook = execute(path, timeout=timeout, on_cell=progress)
     except CellFailed as failed:
-        write_timing(out, path.stem)
-        page = write_page(failed.notebook, path, out)
+        with FileLock(out / ".lock"):  # other chapters may end at the same time
+            write_timing(out, path.stem)
+            page = write_page(failed.notebook, path, out)
         progress.end(f"stopped in cell {failed.number} of {failed.total}")
         stream.write(_report(failed, path, page))
         return False
     seconds = time.perf_counter() - began
-    write_timing(out, path.stem, seconds, _device())
-    write_page(notebook, path, out)
+    with FileLock(out / ".lock"):
+        write_timing(out, path.stem, seconds, _device())
+        write_page(notebook, path, out)
     progress.end(f"{progress.total} of {progress.total} cells  {seconds:.1f} s")
     if profile:
         stream.write(progress.slowest())

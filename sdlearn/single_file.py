@@ -10,12 +10,18 @@ from sdlearn.clip import CLIPTextModel, Tokenizer
 from sdlearn.compvis import OPEN_TEXT, TEXT, UNET, VAE
 from sdlearn.data import data_folder
 from sdlearn.schedule import NoiseSchedule
-from sdlearn.tokenizer import END, SYMBOLS
+from sdlearn.tokenizer import ALPHABET, END, START
 from sdlearn.unet import UNet
 from sdlearn.vae import AutoencoderKL
 
+NETWORKS = {
+    "unet": UNet.from_config,
+    "vae": AutoencoderKL.from_config,
+    "text_encoder": CLIPTextModel.from_config,
+}
 # Tensors in a file that drawing does not need, by how their names begin.
 UNUSED = (f"{VAE}loss.", f"{OPEN_TEXT}logit_scale", f"{OPEN_TEXT}text_projection")
+SPACING, OFFSET = "leading", 1  # Stable Diffusion's timesteps
 UNUSED += (f"{OPEN_TEXT}attn_mask", f"{TEXT}text_model.embeddings.position_ids")
 
 
@@ -27,89 +33,97 @@ def read(path, dtype=torch.float32, tokenizer=None, prediction=None, ema=False, 
     is to be otherwise in a network's configuration, such as {"unet": {"attention_head_dim": 4}}.
     Raises FileNotFoundError, or ValueError that says what the file is or what does not fit.
     """
-    file = tensors.WeightFile(path)
-    needed = {"U-Net": (UNET,), "autoencoder": (VAE,), "text encoder": (TEXT, OPEN_TEXT)}
-    for what, prefixes in needed.items():
-        if not any(name.startswith(prefixes) for name in file.entries):
-            raise ValueError(
-                f"{path} is no single file of Stable Diffusion 1.x or 2.x: it has no {what} "
-                f"({' or '.join(p + '*' for p in prefixes)}). It looks like "
-                f"{tensors.kind_of(file.entries)}"
-            )
-    second = any(name.startswith(OPEN_TEXT) for name in file.entries)
-    notes = read_notes(Path(path).with_suffix(".yaml"))
-    more = {name: {**notes.get(name, {}), **(settings or {}).get(name, {})} for name in FAMILIES}
-    text = OPEN_TEXT if second else TEXT
+    file, notes = tensors.WeightFile(path), read_notes(Path(path).with_suffix(".yaml"))
+    second, told = check_parts(file), settings or {}
     try:
-        configs = {
-            "unet": compvis.unet_config(shapes_of(file, UNET), second),
-            "vae": compvis.vae_config(shapes_of(file, VAE)),
-            "text_encoder": compvis.text_config(shapes_of(file, text)),
-        }
+        configs = configs_of({name: entry.shape for name, entry in file.entries.items()}, second)
     except (KeyError, IndexError) as error:
         raise ValueError(
             f"{path} lacks {error}, or it has another form than expected. It looks like "
             f"{tensors.kind_of(file.entries)}"
         ) from error
-    built = {}
-    for name, config in configs.items():
-        make, places_of = FAMILIES[name][second]
-        with torch.device("meta"):
-            module = make({**config, **more[name]})
-        prefix = {"unet": UNET, "vae": VAE, "text_encoder": text}[name]
-        built[name] = fill(module, places_of(module), file, prefix, dtype, ema)
+    unet, vae, text = (
+        build(
+            name, {**config, **notes.get(name, {}), **told.get(name, {})}, file, second, dtype, ema
+        )
+        for name, config in configs.items()
+    )
     vocabulary = find_tokenizer(path, tokenizer, second)
-    if len(vocabulary) != built["text_encoder"].config["vocab_size"]:
+    if len(vocabulary) != text.config["vocab_size"]:
         raise ValueError(
             f"the tokenizer has {len(vocabulary)} tokens, the text encoder of {path} "
-            f"{built['text_encoder'].config['vocab_size']}: give its own, tokenizer=FOLDER"
+            f"{text.config['vocab_size']}: give its own, tokenizer=FOLDER"
         )
     prediction = prediction or notes.get("prediction")
-    if prediction is None:
-        prediction = find_prediction(file, built["unet"], built["text_encoder"], vocabulary, second)
-    if second and prediction == "v_prediction" and "sample_size" not in more["unet"]:
-        built["unet"].config["sample_size"] = 96  # such models were trained on 768 × 768 pixels
+    prediction = prediction or find_prediction(file, unet, text, vocabulary, second)
+    if second and prediction == "v_prediction" and unet.config["sample_size"] is None:
+        unet.config["sample_size"] = 96  # such models were trained on 768 × 768 pixels
+    unet.config["sample_size"] = unet.config["sample_size"] or 64
     schedule = read_schedule(file, notes)
-    zero = bool(schedule.alphas_cumprod[-1] == 0)
-    return *built.values(), vocabulary, schedule, prediction, "trailing" if zero else "leading", 1
+    spacing = "trailing" if schedule.alphas_cumprod[-1] == 0 else SPACING
+    return unet, vae, text, vocabulary, schedule, prediction, spacing, OFFSET
 
 
-def shapes_of(file, prefix):
+def check_parts(file):
+    """Whether a file is of the 2.x family. Raises ValueError if it is of none."""
+    needed = {"U-Net": (UNET,), "autoencoder": (VAE,), "text encoder": (TEXT, OPEN_TEXT)}
+    for what, prefixes in needed.items():
+        if not any(name.startswith(prefixes) for name in file.entries):
+            raise ValueError(
+                f"{file.path} is no single file of Stable Diffusion 1.x or 2.x: it has no {what} "
+                f"({' or '.join(prefix + '*' for prefix in prefixes)}). It looks like "
+                f"{tensors.kind_of(file.entries)}"
+            )
+    return any(name.startswith(OPEN_TEXT) for name in file.entries)
+
+
+def prefixes_of(second):
+    """Where the networks are in a file: {name of the network: how its tensors' names begin}."""
+    return {"unet": UNET, "vae": VAE, "text_encoder": OPEN_TEXT if second else TEXT}
+
+
+def places_of(name, module, second):
+    """{our key: compvis.Place} of one of the networks."""
+    if name == "text_encoder":
+        return (compvis.open_text_places if second else compvis.text_places)(module)
+    return {"unet": compvis.unet_places, "vae": compvis.vae_places}[name](module)
+
+
+def configs_of(shapes, second):
+    """The networks' configurations, from the shapes of all tensors: {name: config}."""
+    parts = {
+        name: {key.removeprefix(prefix): x for key, x in shapes.items() if key.startswith(prefix)}
+        for name, prefix in prefixes_of(second).items()
+    }
     return {
-        name.removeprefix(prefix): entry.shape
-        for name, entry in file.entries.items()
-        if name.startswith(prefix)
+        "unet": compvis.unet_config(parts["unet"], second),
+        "vae": compvis.vae_config(parts["vae"]),
+        "text_encoder": compvis.text_config(parts["text_encoder"]),
     }
 
 
-FAMILIES = {  # how each network is made and named: in 1.x, in 2.x
-    "unet": 2 * [(UNet.from_config, compvis.unet_places)],
-    "vae": 2 * [(AutoencoderKL.from_config, compvis.vae_places)],
-    "text_encoder": [
-        (CLIPTextModel.from_config, compvis.text_places),
-        (CLIPTextModel.from_config, compvis.open_text_places),
-    ],
-}
-
-
-def fill(module, places, file, prefix, dtype, ema=False):
-    """The module, made on the meta device, with its tensors from the file. Returns it, frozen."""
-    shapes = {key: tuple(x.shape) for key, x in module.state_dict().items()}
-    wanted = {}  # {their name: our keys with their places}: thirds share one
-    for key, place in places.items():
-        name = prefix + place.name
-        if ema and prefix == UNET:
-            name = compvis.average_name(name)
-        wanted.setdefault(name, []).append((key, place))
-    expected = {
-        name: compvis.their_shape(keys[0][1], shapes[keys[0][0]]) for name, keys in wanted.items()
-    }
-    surplus = [] if ema else [n for n in file.entries if n.startswith(prefix) and n not in expected]
-    surplus = [n for n in surplus if not n.startswith(UNUSED) and not beyond(n, module)]
+def build(name, config, file, second, dtype, ema):
+    """One of the networks, frozen: made on the meta device, filled from the file."""
+    with torch.device("meta"):
+        module = NETWORKS[name](config)
+    averaged, prefix = ema and name == "unet", prefixes_of(second)[name]
+    shapes = {key: x.shape for key, x in module.state_dict().items()}
+    wanted, expected = {}, {}  # {their name: our keys with their places}: thirds share one
+    for key, place in places_of(name, module, second).items():
+        theirs = prefix + place.name
+        theirs = compvis.average_name(theirs) if averaged else theirs
+        wanted.setdefault(theirs, []).append((key, place))
+        expected[theirs] = compvis.their_shape(place, shapes[key])
+    surplus = [
+        key
+        for key in file.entries
+        if key.startswith(prefix) and key not in expected and not averaged
+        if not key.startswith(UNUSED) and not beyond(key, module)
+    ]
     tensors.check_fit(file, expected, surplus)
     found = {}
-    for name, x in file.read(wanted, dtype):
-        for key, place in wanted[name]:
+    for theirs, x in file.read(wanted, dtype):
+        for key, place in wanted[theirs]:
             found[key] = compvis.ours(x, place)
     module.load_state_dict(found, assign=True)
     return module.eval().requires_grad_(False)
@@ -136,8 +150,7 @@ def clip_tokenizer(pad=END):
     """CLIP's own tokenizer, of 49,408 tokens, which comes with the course."""
     with gzip.open(data_folder("clip") / "merges.txt.gz", "rt", encoding="utf-8") as file:
         merges = [tuple(line.split()) for line in file.read().splitlines()[1:]]
-    symbols = [*SYMBOLS.values(), *(symbol + "</w>" for symbol in SYMBOLS.values())]
-    tokens = [*symbols, *map("".join, merges), "<|startoftext|>", END]
+    tokens = [*ALPHABET, *map("".join, merges), START, END]
     return Tokenizer({token: number for number, token in enumerate(tokens)}, merges, pad=pad)
 
 
@@ -207,14 +220,13 @@ def write(path, pipeline, half=False):
     """A pipeline as a single `.safetensors` file in CompVis' layout (Stability's, for 2.x).
 
     Which of the two goes by the text encoder: OpenCLIP's has exact GELUs, OpenAI's quick ones.
-    What the file cannot tell, such as another scaling factor, `read` has to be told.
+    Raises ValueError for a model of which such a file cannot tell all.
     """
     second = pipeline.text_encoder.config["hidden_act"] == "gelu"
-    prefixes = {"unet": UNET, "vae": VAE, "text_encoder": OPEN_TEXT if second else TEXT}
     found = {}
-    for name, prefix in prefixes.items():
+    for name, prefix in prefixes_of(second).items():
         module = getattr(pipeline, name)
-        places = FAMILIES[name][second][1](module)
+        places = places_of(name, module, second)
         found |= compvis.theirs(module.state_dict(), places, prefix)
     if second:  # readers expect the layer that is not used: of zeros, it would change nothing
         last = pipeline.text_encoder.config["num_hidden_layers"]
@@ -224,6 +236,7 @@ def write(path, pipeline, half=False):
             name.replace(f"{block}{last - 1}.", f"{block}{last}."): torch.zeros_like(found[name])
             for name in names
         }
+    check_told(pipeline, configs_of({name: x.shape for name, x in found.items()}, second))
     if half:
         found = {name: x.half() for name, x in found.items()}
     if not second:  # CompVis' own code wants it
@@ -236,3 +249,36 @@ def write(path, pipeline, half=False):
     if second and pipeline.prediction == "v_prediction":
         found["v_pred"] = torch.zeros(0)  # as others mark such files
     checkpoint.write(Path(path), found, {"format": "pt"})
+
+
+def check_told(pipeline, configs):
+    """Raises ValueError where a file says something else of a pipeline than it is.
+
+    configs: what `configs_of` reads off the file.
+    """
+    other = []
+    for name, config in configs.items():
+        mine = getattr(pipeline, name).config
+        try:
+            with torch.device("meta"):
+                read = NETWORKS[name](config).config
+        except ValueError as error:  # no such Stable Diffusion can be
+            other.append(f"{name}: {error}")
+            continue
+        names = [key for key in mine if key != "sample_size" and differ(mine[key], read[key])]
+        other += [f"{name}: {key} is {mine[key]!r}, not {read[key]!r}" for key in names]
+    how = {"prediction": pipeline.prediction, "spacing": pipeline.spacing}
+    usual = {"prediction": ("epsilon", "v_prediction"), "spacing": (SPACING,)}
+    if pipeline.schedule.alphas_cumprod[-1] == 0:
+        usual["spacing"] = ("trailing",)
+    other += [f"{key} is {how[key]!r}" for key in how if how[key] not in usual[key]]
+    if other:
+        raise ValueError(
+            "a single file has room for the tensors only, and stands for a Stable Diffusion; this "
+            f"model differs ({'; '.join(other)}). Save it as a folder, which holds all of it"
+        )
+
+
+def differ(a, b):
+    a, b = (list(x) if isinstance(x, tuple) else x for x in (a, b))
+    return a != b

@@ -19,10 +19,21 @@ PICKLE = 64 * 2**20  # bytes of a pickle without the tensors' numbers; those of 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8}
 DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
+LARGER = (
+    "holds more than its size: no weights do, but a file made to fill the memory does, so it is "
+    "refused"
+)
 ROWS = "missing", "other shape", "not expected"  # what is wrong with a tensor
 SPARE = "Ask its author for a .safetensors file, or look for one where you found it"
 
-Entry = namedtuple("Entry", ["shape", "dtype"])
+
+class Entry(namedtuple("Entry", ["shape", "dtype"])):
+    """What is known of a tensor before it is read."""
+
+    @property
+    def size(self):
+        """Its bytes; of a dtype that torch does not know, at least as many."""
+        return math.prod(self.shape) * (self.dtype.itemsize if self.dtype else 8)
 
 
 class ModelCheckpoint:
@@ -64,6 +75,8 @@ class WeightFile:
             check_zip(self.path)
             tensors = unpickle(self.path)
             self.entries = {name: Entry(tuple(x.shape), x.dtype) for name, x in tensors.items()}
+            if sum(x.size for x in self.entries.values()) > 2 * self.path.stat().st_size:
+                raise ValueError(f"{path} {LARGER}")  # one number, said to be a thousand
         if not self.entries:
             raise ValueError(f"{path} holds no tensors")
 
@@ -103,7 +116,7 @@ def groups(names, entries):
     group, size = [], 0
     for name in names:
         group.append(name)
-        size += math.prod(entries[name].shape) * 8
+        size += entries[name].size
         if size > GROUP:
             yield group
             group, size = [], 0
@@ -126,10 +139,7 @@ def check_zip(path):
     pickles = [info for info in infos if info.filename.endswith("data.pkl")]
     packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
     if packed or sum(info.file_size for info in infos) > path.stat().st_size:
-        raise ValueError(
-            f"{path} holds more than its size: no weights do, but a file made to fill the memory "
-            "does, so it is refused"
-        )
+        raise ValueError(f"{path} {LARGER}")
     if len(pickles) != 1 or pickles[0].file_size > PICKLE:
         raise ValueError(f"{path} is a zip, but not one that PyTorch wrote")
 

@@ -32,6 +32,7 @@ def byte_symbols():
 
 
 SYMBOLS = byte_symbols()
+ALPHABET = [*SYMBOLS.values(), *(symbol + LAST for symbol in SYMBOLS.values())]  # tokens 0 … 511
 BYTES = {symbol: byte for byte, symbol in SYMBOLS.items()}
 
 
@@ -76,8 +77,7 @@ def learn_merges(counts, size):
     all words are whole before that. Of equally frequent pairs the alphabetically first one is
     merged, so the order of the texts does not matter.
     """
-    alphabet = [*SYMBOLS.values(), *(symbol + LAST for symbol in SYMBOLS.values())]
-    vocab, merges = {token: number for number, token in enumerate(alphabet)}, []
+    vocab, merges = {token: number for number, token in enumerate(ALPHABET)}, []
     spelt = {word: spell(word) for word in counts}
     pairs, where = Counter(), defaultdict(set)  # how often a pair occurs, and in which words
 

@@ -4,7 +4,6 @@ import torch
 
 from sdlearn.pipeline import TextToImage
 from sdlearn.prompt_syntax import at_step, composed, weighted
-from sdlearn.samplers import noise_levels
 
 BACK = 20  # a full chunk is broken after a comma, if there is one among its last tokens
 
@@ -57,13 +56,9 @@ class WebUI(TextToImage):
 
     clip_skip = 1
 
-    def __call__(self, prompt, negative_prompt="", steps=25, guidance=7.5, seed=None, size=None,
-                 sampler="dpmpp_2m", **options):  # fmt: skip
-        self.steps, plan = steps, (self.schedule, sampler, steps, self.spacing, self.offset)
-        self.visited = noise_levels(*plan)[0]
-        return super().__call__(
-            prompt, negative_prompt, steps, guidance, seed, size, sampler, **options
-        )
+    def __call__(self, prompt, negative_prompt="", steps=25, *others, **options):
+        self.steps = steps  # of which schedules name fractions
+        return super().__call__(prompt, negative_prompt, steps, *others, **options)
 
     def guided(self, prompts, negative_prompts, guidance, channels=None):
         """As TextToImage's; what is asked may change from step to step."""
@@ -75,7 +70,7 @@ class WebUI(TextToImage):
         negative = (
             len(prompts) * negative_prompts if len(negative_prompts) == 1 else negative_prompts
         )
-        known = {}
+        known, visited = {}, []  # states of the texts, timesteps that were asked for
 
         def states(text, step):
             text = at_step(text, step, self.steps)
@@ -85,8 +80,9 @@ class WebUI(TextToImage):
             return known[text]
 
         def model(x_t, t):
-            step = 1 + int((self.visited > t[0].item()).sum())
-            jobs = []  # picture, share of the answer, states
+            if t[0] not in visited:  # Heun's second question in a step is the next one's first
+                visited.append(t[0])
+            step, jobs = len(visited), []  # picture, share of the answer, states
             for k, prompt in enumerate(prompts):
                 parts = composed(prompt)
                 rest = 1 - guidance * sum(weight for _, weight in parts)

@@ -223,13 +223,16 @@ def gone(pid):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a single process")
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_no_process_behind(tmp_path, number):
+def test_an_interrupt_leaves_no_process_behind(tmp_path, number, jobs):
     pids = tmp_path / "pids"
     child = "import os, pathlib, subprocess, time\np = subprocess.Popen(['sleep', '600'])\n"
     tell = f"pathlib.Path({str(pids)!r}).write_text(f'{{os.getpid()}} {{p.pid}} .')\n"
     path = write(tmp_path / "a.ipynb", child + tell + "time.sleep(600)")
-    command = [sys.executable, "-m", "sdlearn", "run", str(path), "--out", str(tmp_path / "out")]
+    paths = [path, write(tmp_path / "b.ipynb", "import time", "time.sleep(600)")]
+    command = [sys.executable, "-m", "sdlearn", "run", *map(str, paths)]
+    command += ["--out", str(tmp_path / "out"), "--jobs", str(jobs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         for _ in range(600):
             if pids.exists() and pids.read_text().endswith("."):
@@ -250,3 +253,53 @@ def test_the_command_reports_by_its_exit_status(tmp_path):
     assert done.returncode == 1
     assert "cell 1 of 1" in done.stdout and "ValueError: snap" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+# --- several at a time ----------------------------------------------------------------------------
+
+
+def test_chapters_side_by_side(tmp_path):
+    """Two run at the same time, a third after them; lines, pages, index and times as ever."""
+    meet = (
+        "import pathlib, time\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "(here / NAME).write_text('x')\n"
+        "ends = time.time() + 60\n"
+        "while not (here / OTHER).exists():\n"
+        "    assert time.time() < ends, 'nobody came'\n"
+        "    time.sleep(0.1)"
+    )
+    names = {"01_a": ("a", "b"), "02_b": ("b", "a"), "03_c": ("c", "c")}
+    paths = [
+        write(tmp_path / f"{stem}.ipynb", meet.replace("NAME", repr(n)).replace("OTHER", repr(o)))
+        for stem, (n, o) in names.items()
+    ]
+    out, stream = tmp_path / "build", io.StringIO()
+    assert run(paths, out, stream=stream, jobs=2) == 0
+    lines = stream.getvalue()
+    for stem in names:
+        assert lines.count(f"{stem}  1 of 1 cells") == 1
+        assert (out / f"{stem}.html").is_file()
+    assert lines.count("chapters in") == 1 and "1 chapter in" not in lines
+    assert [row["chapter"] for row in pages.read_timings(out)] == [*names]
+    assert "not finished" not in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_failure_ends_the_others(tmp_path):
+    bad = write(tmp_path / "01_a.ipynb", "raise KeyError('gone')")
+    slow = write(tmp_path / "02_b.ipynb", "import time\ntime.sleep(600)")
+    last = write(tmp_path / "03_c.ipynb", "1 + 1")
+    out, stream = tmp_path / "build", io.StringIO()
+    assert run([bad, slow, last], out, stream=stream, jobs=2) == 1
+    assert "KeyError: 'gone'" in stream.getvalue()
+    assert not (out / "03_c.html").exists()
+    for process in psutil.process_iter(["cmdline"]):
+        assert str(slow) not in (process.info["cmdline"] or [])
+
+
+def test_each_of_several_gets_its_share_of_the_cores(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    source = "import os\nassert os.environ['OMP_NUM_THREADS'] == '3'"
+    paths = [write(tmp_path / f"{name}.ipynb", source) for name in "ab"]
+    assert run(paths, tmp_path / "out", stream=io.StringIO(), jobs=2) == 0

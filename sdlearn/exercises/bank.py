@@ -19,6 +19,11 @@ class Case:
     label: str = ""
 
 
+def learnt(x):
+    """An input that wants a gradient: the answer must not be cut off from it."""
+    return x.requires_grad_() * 1  # no leaf: torch would refuse a change in place before we see it
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One exercise.

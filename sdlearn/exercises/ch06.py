@@ -7,17 +7,12 @@ import numpy as np
 import torch
 
 from sdlearn import elbo
-from sdlearn.exercises.bank import Case, Exercise
+from sdlearn.exercises.bank import Case, Exercise, learnt
 from sdlearn.vae import DiagonalGaussian
 
 
 def _moments(*shape):
     return torch.randn(shape), torch.randn(shape) - 0.5
-
-
-def _learnt(x):
-    """An input that wants a gradient: the answer must not be cut off from it."""
-    return x.requires_grad_() * 1  # no leaf: torch would refuse a change in place before we see it
 
 
 def _gaussian(mean, logvar):
@@ -39,7 +34,7 @@ def _sample_cases():
 def _run_sample(answer, mean, logvar, generator, gradient):
     """The draw; or its gradient, as numbers do not show what reaches the encoder."""
     if gradient:
-        mean, logvar = _learnt(mean.clone()), _learnt(logvar.clone())
+        mean, logvar = learnt(mean.clone()), learnt(logvar.clone())
     draw = answer(_gaussian(mean, logvar), generator)
     if not gradient or not isinstance(draw, torch.Tensor):
         return draw
@@ -144,9 +139,9 @@ def _kl_cases():
     yield Case((torch.zeros(2, 3), torch.full((2, 3), -1.0)), "the mean is 0")
     yield Case((torch.randn(2, 3), torch.zeros(2, 3)), "the variance is 1")
     mean, logvar = _moments(2, 3)
-    yield Case((_learnt(mean), logvar), "the mean is learnt")
+    yield Case((learnt(mean), logvar), "the mean is learnt")
     mean, logvar = _moments(2, 3)
-    yield Case((mean, _learnt(logvar)), "the variance is learnt")
+    yield Case((mean, learnt(logvar)), "the variance is learnt")
 
 
 def _run_kl(answer, mean, logvar):
@@ -272,7 +267,7 @@ def _nll_cases():
     yield Case((*pictures(3, 5), 1.7), "points [B, D], b = 1.7")
     yield Case((*pictures(2, 3, 4, 4), 0.5), "b = 0.5, where log 2b is 0")
     x, mean = pictures(2, 6)
-    yield Case((x, _learnt(mean), 0.3), "the mean comes from a decoder that learns")
+    yield Case((x, learnt(mean), 0.3), "the mean comes from a decoder that learns")
 
 
 def _nll(wrong):
@@ -390,8 +385,8 @@ def _pairs():
     mean, logvar = _moments(2, 3)
     yield Case((mean, logvar, mean.clone(), logvar.clone()), "both are the same")
     yield Case((*_moments(2, 3), torch.zeros(2, 3), torch.zeros(2, 3)), "p is N(0, 1)")
-    yield Case((*map(_learnt, _moments(2, 3)), *_moments(2, 3)), "only q is learnt")
-    yield Case((*_moments(2, 3), *map(_learnt, _moments(2, 3))), "only p is learnt")
+    yield Case((*map(learnt, _moments(2, 3)), *_moments(2, 3)), "only q is learnt")
+    yield Case((*_moments(2, 3), *map(learnt, _moments(2, 3))), "only p is learnt")
 
 
 def _pair(wrong):

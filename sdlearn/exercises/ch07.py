@@ -8,20 +8,15 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sdlearn import vae, vae_loss
-from sdlearn.exercises.bank import Case, Exercise
+from sdlearn.exercises.bank import Case, Exercise, learnt
 from sdlearn.layers import Downsample2D
 from sdlearn.pipeline import TextToImage
-
-
-def _learnt(x):
-    """An input that wants a gradient: the answer must not be cut off from it."""
-    return x.requires_grad_() * 1  # no leaf: torch would refuse a change in place before we see it
 
 
 def _downsample_cases():
     yield Case((torch.randn(2, 3, 8, 8),), "pictures of 8 × 8")
     yield Case((torch.randn(1, 3, 4, 10),), "height and width differ")
-    yield Case((_learnt(torch.randn(2, 3, 6, 6)),), "x wants a gradient")
+    yield Case((learnt(torch.randn(2, 3, 6, 6)),), "x wants a gradient")
 
 
 def _conv():
@@ -88,7 +83,7 @@ def _pairs():
     yield Case((torch.rand(1, 3, 4, 9), torch.rand(1, 3, 4, 9)), "height and width differ")
     x = torch.rand(2, 3, 5, 5)
     yield Case((x, x + 0.4), "the same, but brighter")
-    yield Case((_learnt(torch.rand(2, 3, 4, 5)), torch.rand(2, 3, 4, 5)), "a wants a gradient")
+    yield Case((learnt(torch.rand(2, 3, 4, 5)), torch.rand(2, 3, 4, 5)), "a wants a gradient")
 
 
 def _edges(wrong):
