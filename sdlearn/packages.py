@@ -7,7 +7,7 @@ from importlib import metadata
 
 from .places import course_root, in_colab
 
-_IMPORT_NAMES = {"pillow": "PIL"}
+_IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
