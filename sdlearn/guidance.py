@@ -37,6 +37,18 @@ def guide(output, guidance):
     return without + guidance * (with_prompt - without)
 
 
+def rescaled(guided, with_prompt, share):
+    """A guided answer [B, ...] whose spread is brought back to that of the answer to the prompt.
+
+    Guidance widens the answer, and the picture becomes glaring. share: how much of the way back,
+    from 0 (none) to 1. The spread is each picture's own, over all but the first dimension.
+    Source: Lin et al. 2024, equations 15 and 16.
+    """
+    inner = tuple(range(1, guided.dim()))
+    factor = with_prompt.std(dim=inner, keepdim=True) / guided.std(dim=inner, keepdim=True)
+    return guided * (share * factor + 1 - share)
+
+
 def word_map(weights, tokens, size):
     """Where a word is looked up: its share of each place's attention, as a picture [B, H, W].
 

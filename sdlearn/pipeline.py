@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from sdlearn import single_file, weights
 from sdlearn.clip import Tokenizer
 from sdlearn.data import to_pil, to_rgb, to_tensor
-from sdlearn.guidance import guide
+from sdlearn.guidance import guide, rescaled
 from sdlearn.samplers import sample
 from sdlearn.single_file import NETWORKS
 from sdlearn.vae import decode_tiled, encode_tiled
@@ -94,6 +94,7 @@ class TextToImage:
         strength=0.8,
         mask=None,
         callback=None,
+        guidance_rescale=0.0,
     ):
         """Draw a picture for each prompt. Returns a list of PIL pictures, each with .info["seed"].
 
@@ -107,6 +108,8 @@ class TextToImage:
         mask: a PIL picture, white where `image` is to be drawn anew.
         callback: called as callback(i, latents) in step i with the guess at the finished latents;
             `decode` makes pictures of them.
+        guidance_rescale: from 0 to 1, how far guidance's answers are brought back to the spread of
+            the answers without it; 0.7 suits models with zero terminal SNR.
         Raises ValueError for arguments that make no sense.
         """
         prompts = as_list(prompt)
@@ -119,7 +122,10 @@ class TextToImage:
         noise = noise.to(self.unet.conv_in.weight)
         given = Given(self, image, mask, noise)
         skip = 0 if image is None else skipped(strength, steps)
-        model = self.guided(prompts, as_list(negative_prompt), guidance, given.channels)
+        if not 0 <= guidance_rescale <= 1:
+            raise ValueError(f"guidance_rescale {guidance_rescale!r} is not between 0 and 1")
+        more = (guidance_rescale,) if guidance_rescale else ()
+        model = self.guided(prompts, as_list(negative_prompt), guidance, given.channels, *more)
         start, known = given.begin(skip)
         with tqdm(total=steps - skip, unit="step", disable=None) as bar:
 
@@ -135,10 +141,10 @@ class TextToImage:
             picture.info["seed"] = number
         return pictures
 
-    def guided(self, prompts, negative_prompts, guidance, channels=None):
+    def guided(self, prompts, negative_prompts, guidance, channels=None, rescale=0.0):
         """The U-Net with its prompts and guidance, as a function of x_t and t for `sample`.
 
-        channels: [B, C, h, w] that models for inpainting also see.
+        channels: [B, C, h, w] that models for inpainting also see. rescale: see guidance_rescale.
         """
         device, count = self.unet.conv_in.weight.device, len(prompts)
         if len(negative_prompts) not in (1, count):
@@ -157,7 +163,8 @@ class TextToImage:
             if not both:
                 return self.unet(x, t, context)
             output = self.unet(torch.cat([x, x]), torch.cat([t, t]), context)
-            return guide(output, guidance)  # [2B, C, h, w] -> [B, C, h, w]
+            answer = guide(output, guidance)  # [2B, C, h, w] -> [B, C, h, w]
+            return rescaled(answer, output.chunk(2)[1], rescale) if rescale else answer
 
         return model
 

@@ -212,7 +212,12 @@ def find_prediction(file, unet, text, tokenizer, second):
     x = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0))
     weight = unet.conv_in.weight
     output = unet(x.to(weight), torch.tensor([999]), text(tokenizer("")))
-    alike = torch.corrcoef(torch.stack([x.flatten(), output.float().flatten()]))[0, 1]
+    return meaning(x, output.float())
+
+
+def meaning(noise, output):
+    """What a U-Net predicts that made `output` of pure `noise`: "epsilon" or "v_prediction"."""
+    alike = torch.corrcoef(torch.stack([noise.flatten(), output.flatten()]))[0, 1]
     return "epsilon" if alike > 0.5 else "v_prediction"
 
 

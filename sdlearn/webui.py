@@ -2,6 +2,7 @@
 
 import torch
 
+from sdlearn.guidance import rescaled
 from sdlearn.pipeline import TextToImage
 from sdlearn.prompt_syntax import at_step, composed, weighted
 
@@ -43,9 +44,14 @@ def encode(text, tokenizer, text_encoder, skip=0):
         weights += (len(ids) - len(weights)) * [1.0]
         device = text_encoder.text_model.final_layer_norm.weight.device
         z = text_encoder(torch.tensor([ids], device=device), skip)  # [1, L, D]
-        scaled = z * torch.tensor(weights, device=device, dtype=z.dtype)[:, None]
-        states.append(scaled * (z.mean() / scaled.mean()))
+        states.append(weigh(z, torch.tensor(weights, device=device, dtype=z.dtype)))
     return torch.cat(states, dim=1)
+
+
+def weigh(states, weights):
+    """States [1, L, D], those of each token multiplied by its weight [L], with the mean kept."""
+    scaled = states * weights[:, None]
+    return scaled * (states.mean() / scaled.mean())
 
 
 class WebUI(TextToImage):
@@ -60,7 +66,7 @@ class WebUI(TextToImage):
         self.steps = steps  # of which schedules name fractions
         return super().__call__(prompt, negative_prompt, steps, *others, **options)
 
-    def guided(self, prompts, negative_prompts, guidance, channels=None):
+    def guided(self, prompts, negative_prompts, guidance, channels=None, rescale=0.0):
         """As TextToImage's; what is asked may change from step to step."""
         if len(negative_prompts) not in (1, len(prompts)):
             raise ValueError(
@@ -82,21 +88,23 @@ class WebUI(TextToImage):
         def model(x_t, t):
             if t[0] not in visited:  # Heun's second question in a step is the next one's first
                 visited.append(t[0])
-            step, jobs = len(visited), []  # picture, share of the answer, states
+            step, jobs = len(visited), []  # picture, shares of the answers, states
             for k, prompt in enumerate(prompts):
                 parts = composed(prompt)
-                rest = 1 - guidance * sum(weight for _, weight in parts)
-                jobs += [(k, guidance * weight, states(text, step)) for text, weight in parts]
-                if rest:
-                    jobs.append((k, rest, states(negative[k], step)))
+                total = sum(weight for _, weight in parts)
+                jobs += [(k, guidance * w, w, states(text, step)) for text, w in parts]
+                if (rest := 1 - guidance * total) or (rescale and total != 1):
+                    jobs.append((k, rest, 1 - total, states(negative[k], step)))
             x = x_t if channels is None else torch.cat([x_t, channels], dim=1)
-            answer = torch.zeros_like(x_t)
+            answer, plain = torch.zeros_like(x_t), torch.zeros_like(x_t)  # plain: of guidance 1
             for length in sorted({context.shape[1] for *_, context in jobs}):
-                some = [job for job in jobs if job[2].shape[1] == length]  # as one batch
-                rows = torch.tensor([k for k, _, _ in some], device=x.device)
-                context = torch.cat([context for *_, context in some])
-                share = torch.tensor([share for _, share, _ in some]).to(x)[:, None, None, None]
-                answer.index_add_(0, rows, share * self.unet(x[rows], t[rows], context))
-            return answer
+                some = [job for job in jobs if job[3].shape[1] == length]  # as one batch
+                rows, guiding, plainly, context = zip(*some)
+                rows = torch.tensor(rows, device=x.device)
+                output = self.unet(x[rows], t[rows], torch.cat(context))
+                for sums, shares in ((answer, guiding), (plain, plainly)):
+                    shares = torch.tensor(shares).to(x)[:, None, None, None]
+                    sums.index_add_(0, rows, shares * output)
+            return rescaled(answer, plain, rescale) if rescale else answer
 
         return model

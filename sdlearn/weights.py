@@ -22,6 +22,7 @@ SCHEDULES = {
     "scaled_linear": NoiseSchedule.scaled_linear,
     "squaredcos_cap_v2": NoiseSchedule.cosine,
 }
+USUAL = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012)}  # ends of β
 # Spacing of a scheduler whose configuration does not name one.
 LEADING = ("PNDMScheduler", "DDIMScheduler", "DDPMScheduler")
 UNKNOWN = ("add_attention", "attn_norm_num_groups")  # to diffusers' UNet2DConditionModel
@@ -143,7 +144,7 @@ def read_scheduler(folder):
         schedule = SCHEDULES[kind](T, *ends)
     else:
         raise ValueError(f"beta_schedule {kind!r} is not one of {', '.join(SCHEDULES)}")
-    if config.get("rescale_betas_zero_snr"):
+    if config.get("rescale_betas_zero_snr") and schedule.alphas_cumprod[-1] != 0:
         schedule = schedule.with_zero_terminal_snr()
     leading = config.get("_class_name", "PNDMScheduler") in LEADING
     spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
@@ -160,9 +161,12 @@ def write_scheduler(folder, schedule, prediction, spacing, offset):
     betas, T = schedule.betas.cpu(), len(schedule)
     config = {"_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": T}
     ends = float(betas[0]), float(betas[-1])
+    stretched = bool(betas[-1] == 1)  # nothing is left of the picture at the last step
     for kind, make in SCHEDULES.items():
-        args = () if kind == "squaredcos_cap_v2" else ends
-        if torch.allclose(make(T, *args).betas, betas, rtol=1e-5, atol=0):
+        args = () if kind == "squaredcos_cap_v2" else USUAL[kind] if stretched else ends
+        usual = make(T, *args)
+        usual = usual.with_zero_terminal_snr() if stretched else usual
+        if torch.allclose(usual.betas, betas, rtol=1e-5, atol=0):
             config["beta_schedule"] = kind
             if args:  # 0.00085 in place of 0.0008500000112690032
                 start, end = (float(f"{beta:.6g}") for beta in args)
@@ -170,6 +174,8 @@ def write_scheduler(folder, schedule, prediction, spacing, offset):
             break
     else:
         config["trained_betas"] = betas.tolist()
+    if stretched:
+        config["rescale_betas_zero_snr"] = True
     config |= {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"}
     config |= {"prediction_type": prediction, "timestep_spacing": spacing, "steps_offset": offset}
     write_json(Path(folder) / "scheduler" / "scheduler_config.json", config)

@@ -2,8 +2,16 @@
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from sdlearn.guidance import attention_weights, drop_captions, guide, watched, word_map
+from sdlearn.guidance import (
+    attention_weights,
+    drop_captions,
+    guide,
+    rescaled,
+    watched,
+    word_map,
+)
 from sdlearn.layers import Attention
 from sdlearn.unet import UNet
 
@@ -26,6 +34,17 @@ def test_guide_goes_from_the_first_half_to_the_second_and_beyond():
     assert torch.equal(guide(output, 0), without)
     torch.testing.assert_close(guide(output, 1), with_prompt)
     torch.testing.assert_close(guide(output, 3), 3 * with_prompt - 2 * without)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_rescaled_brings_the_spread_back_as_diffusers_does(share):
+    with_prompt = torch.randn(3, 4, 5, 5) * torch.tensor([0.5, 1, 3])[:, None, None, None]
+    guided = 2 + 4 * torch.randn(3, 4, 5, 5)
+    got = rescaled(guided, with_prompt, share)
+    torch.testing.assert_close(got, rescale_noise_cfg(guided, with_prompt, share))
+    if share == 1:
+        spread = [x.flatten(1).std(dim=1) for x in (got, with_prompt)]
+        torch.testing.assert_close(*spread)
 
 
 def test_captions_are_dropped_whole_in_about_the_share_asked_for():

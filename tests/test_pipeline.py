@@ -19,6 +19,7 @@ from sdlearn.samplers import sample
 from sdlearn.schedule import NoiseSchedule
 from sdlearn.unet import UNet
 from sdlearn.vae import AutoencoderKL
+from sdlearn.webui import WebUI
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 logging.getLogger("diffusers").setLevel(logging.ERROR)
@@ -154,6 +155,30 @@ def test_what_the_folder_says(tmp_path, prediction, schedule, spacing):
     )
     assert apart(got, expected.images) <= 1
     assert apart(got, before(PROMPTS[0], steps=7, guidance=3, seed=11)) <= 1
+
+
+@pytest.mark.parametrize(
+    "schedule", [NoiseSchedule.scaled_linear(), NoiseSchedule(torch.linspace(0.001, 0.02, 300))]
+)
+def test_zero_terminal_snr_and_guidance_rescale(tmp_path, schedule):
+    schedule = schedule.with_zero_terminal_snr()
+    make("v_prediction", schedule, "trailing").save(tmp_path)
+    pipe = TextToImage.load(tmp_path)
+    torch.testing.assert_close(pipe.schedule.betas, schedule.betas, rtol=1e-5, atol=0)
+    assert pipe.schedule.alphas_cumprod[-1] == 0
+    options = {"guidance_rescale": 0.7}
+    got = pipe(PROMPTS, steps=10, guidance=9, seed=11, sampler="ddim", **options)
+    expected = theirs(tmp_path, "ddim")(
+        PROMPTS, num_inference_steps=10, guidance_scale=9, generator=seeds(11, 12), **options
+    )
+    assert apart(got, expected.images) <= 1
+    assert apart(got, pipe(PROMPTS, steps=10, guidance=9, seed=11, sampler="ddim")) > 10
+    # a plain prompt is drawn the same in the web UI's syntax
+    parts = pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.schedule
+    other = WebUI(*parts, pipe.prediction, pipe.spacing, pipe.offset)
+    assert apart(got, other(PROMPTS, steps=10, guidance=9, seed=11, sampler="ddim", **options)) <= 1
+    with pytest.raises(ValueError, match="guidance_rescale 2 is not between 0 and 1"):
+        pipe(PROMPTS, guidance_rescale=2)
 
 
 def test_without_guidance(pipeline, folder):
