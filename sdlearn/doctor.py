@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from .machine import memory
 from .packages import check_lab_packages, check_packages, pip
 from .places import chapters, course_root, in_colab
 
@@ -145,7 +146,7 @@ def _faster():
 
 
 def check_memory():
-    total, free = _memory()
+    total, free = memory()
     if total is None:
         return [("memory", "note", "unknown: psutil is not installed", pip("psutil"))]
     found = f"{free / _GB:.1f} of {total / _GB:.1f} GB free"
@@ -154,22 +155,6 @@ def check_memory():
     if free < 2 * _GB:
         return [("memory", "note", found, "close other programs and notebooks before training")]
     return [("memory", "ok", found, "")]
-
-
-def _memory():
-    """Total and free memory in bytes, within a container's limit; (None, None) if unknown."""
-    try:
-        import psutil
-    except ImportError:
-        return None, None
-    total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="utf-8"))
-        used = int((group / "memory.current").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return total, free
-    return min(total, limit), max(0, min(free, limit - used))
 
 
 def check_disk():

@@ -98,7 +98,7 @@ def draw(prompt, model, count, options, webui=False):
             data_folder("checkpoints") / EMOJI if model == EMOJI else model
         )
         return pipeline.to(where)(count * [prompt], **options), used
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, MemoryError) as error:
         raise CommandError(error) from error
 
 

@@ -9,15 +9,13 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from sdlearn import single_file, weights
+from sdlearn import budget, single_file, turns, weights
 from sdlearn.clip import Tokenizer
 from sdlearn.data import to_pil, to_rgb, to_tensor
 from sdlearn.guidance import guide, rescaled
 from sdlearn.samplers import sample
 from sdlearn.single_file import NETWORKS
-from sdlearn.vae import decode_tiled, encode_tiled
-
-LARGE = 128  # latents with longer sides than this go through the VAE in tiles
+from sdlearn.vae import LARGE, decode_tiled, encode_tiled
 
 
 class TextToImage:
@@ -43,18 +41,22 @@ class TextToImage:
         self.prediction, self.spacing, self.offset = prediction, spacing, offset
 
     @classmethod
-    def load(cls, source, dtype=torch.float32, **options):
+    def load(cls, source, dtype=torch.float32, one_at_a_time=None, **options):
         """From a folder in diffusers' layout, a single file, or the Hub ("owner/name"); on the CPU.
 
-        dtype: of the networks. options: for a single file, see `single_file.read`. Raises
-        FileNotFoundError or ValueError that says what is missing or does not fit.
+        dtype: of the networks. one_at_a_time: keep only the network in memory that is at work;
+        None: where there is not room for all. options: for a single file, see `single_file.read`.
+        Raises FileNotFoundError, ValueError or MemoryError that says what is missing.
         """
         if Path(source).is_file():
-            return cls(*single_file.read(source, dtype, **options))
+            return cls(*single_file.read(source, dtype, one_at_a_time, **options))
         if options:
             raise ValueError(f"{', '.join(options)}: options of single files; {source} is none")
-        folder = weights.find_folder(source)
-        networks = [weights.read_part(folder, name, make, dtype) for name, make in NETWORKS.items()]
+        folder = weights.find_folder(source, dtype == torch.float16)
+        parts = {
+            name: weights.open_part(folder, name, make, dtype) for name, make in NETWORKS.items()
+        }
+        networks = turns.arrange(parts, source, one_at_a_time)
         tokenizer = Tokenizer.load(folder / "tokenizer")
         return cls(*networks, tokenizer, *weights.read_scheduler(folder))
 
@@ -110,10 +112,12 @@ class TextToImage:
             `decode` makes pictures of them.
         guidance_rescale: from 0 to 1, how far guidance's answers are brought back to the spread of
             the answers without it; 0.7 suits models with zero terminal SNR.
-        Raises ValueError for arguments that make no sense.
+        Raises ValueError for arguments that make no sense, MemoryError for too many or too large
+        pictures.
         """
         prompts = as_list(prompt)
         seeds = check_seeds(seed, len(prompts))
+        budget.check_room(self, size, len(prompts), guidance)
         height, width = self.latent_size(size)
         shape = 1, self.vae.config["latent_channels"], height, width
         # On the CPU: a GPU would draw other numbers, and so another picture.
@@ -140,6 +144,10 @@ class TextToImage:
         for picture, number in zip(pictures, seeds):
             picture.info["seed"] = number
         return pictures
+
+    def estimate(self, size=None, count=1, steps=25, guidance=7.5, sampler="dpmpp_2m"):
+        """What `count` pictures drawn at once take: a `budget.Estimate` of memory and time."""
+        return budget.estimate(self, size, count, steps, guidance, sampler)
 
     def guided(self, prompts, negative_prompts, guidance, channels=None, rescale=0.0):
         """The U-Net with its prompts and guidance, as a function of x_t and t for `sample`.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from sdlearn import checkpoint, compvis, tensors
+from sdlearn import checkpoint, compvis, tensors, turns
 from sdlearn.clip import CLIPTextModel, Tokenizer
 from sdlearn.compvis import OPEN_TEXT, TEXT, UNET, VAE
 from sdlearn.data import data_folder
@@ -25,12 +25,21 @@ SPACING, OFFSET = "leading", 1  # Stable Diffusion's timesteps
 UNUSED += (f"{OPEN_TEXT}attn_mask", f"{TEXT}text_model.embeddings.position_ids")
 
 
-def read(path, dtype=torch.float32, tokenizer=None, prediction=None, ema=False, settings=None):
+def read(
+    path,
+    dtype=torch.float32,
+    one_at_a_time=None,
+    tokenizer=None,
+    prediction=None,
+    ema=False,
+    settings=None,
+):
     """What `TextToImage` is made of, from a single file of Stable Diffusion 1.x or 2.x.
 
-    tokenizer: a folder with one; else the one beside the file, else CLIP's. prediction: what the
-    U-Net's output means, found out unless given. ema: take the averaged weights. settings: what
-    is to be otherwise in a network's configuration, such as {"unet": {"attention_head_dim": 4}}.
+    one_at_a_time: see `turns.arrange`. tokenizer: a folder with one; else the one beside the file,
+    else CLIP's. prediction: what the U-Net's output means, found out unless given. ema: take the
+    averaged weights. settings: what is to be otherwise in a network's configuration, such as
+    {"unet": {"attention_head_dim": 4}}.
     Raises FileNotFoundError, or ValueError that says what the file is or what does not fit.
     """
     file, notes = tensors.WeightFile(path), read_notes(Path(path).with_suffix(".yaml"))
@@ -42,12 +51,11 @@ def read(path, dtype=torch.float32, tokenizer=None, prediction=None, ema=False, 
             f"{path} lacks {error}, or it has another form than expected. It looks like "
             f"{tensors.kind_of(file.entries)}"
         ) from error
-    unet, vae, text = (
-        build(
-            name, {**config, **notes.get(name, {}), **told.get(name, {})}, file, second, dtype, ema
-        )
-        for name, config in configs.items()
-    )
+    parts = {}
+    for name, config in configs.items():
+        config = {**config, **notes.get(name, {}), **told.get(name, {})}
+        parts[name] = build(name, config, file, second, dtype, ema)
+    unet, vae, text = turns.arrange(parts, path, one_at_a_time)
     vocabulary = find_tokenizer(path, tokenizer, second)
     if len(vocabulary) != text.config["vocab_size"]:
         raise ValueError(
@@ -103,9 +111,9 @@ def configs_of(shapes, second):
 
 
 def build(name, config, file, second, dtype, ema):
-    """One of the networks, frozen: made on the meta device, filled from the file."""
+    """One of the networks on the meta device, and a function that reads its weights into it."""
     with torch.device("meta"):
-        module = NETWORKS[name](config)
+        module = NETWORKS[name](config).to(dtype)
     averaged, prefix = ema and name == "unet", prefixes_of(second)[name]
     shapes = {key: x.shape for key, x in module.state_dict().items()}
     wanted, expected = {}, {}  # {their name: our keys with their places}: thirds share one
@@ -121,12 +129,16 @@ def build(name, config, file, second, dtype, ema):
         if not key.startswith(UNUSED) and not beyond(key, module)
     ]
     tensors.check_fit(file, expected, surplus)
-    found = {}
-    for theirs, x in file.read(wanted, dtype):
-        for key, place in wanted[theirs]:
-            found[key] = compvis.ours(x, place)
-    module.load_state_dict(found, assign=True)
-    return module.eval().requires_grad_(False)
+
+    def fill():
+        found = {}
+        for theirs, x in file.read(wanted, dtype):
+            for key, place in wanted[theirs]:
+                found[key] = compvis.ours(x, place)
+        module.load_state_dict(found, assign=True)
+        module.eval().requires_grad_(False)
+
+    return module, fill
 
 
 def beyond(name, module):

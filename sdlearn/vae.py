@@ -30,6 +30,7 @@ DEFAULTS = {
 ONLY = {"act_fn": "silu", "shift_factor": None, "latents_mean": None, "latents_std": None}
 REMARKS = ("force_upcast",)
 EPS = 1e-6
+LARGE = 128  # latents with longer sides than this are encoded and decoded in tiles
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 

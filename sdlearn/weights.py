@@ -26,6 +26,7 @@ USUAL = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012)}  # ends of Î
 # Spacing of a scheduler whose configuration does not name one.
 LEADING = ("PNDMScheduler", "DDIMScheduler", "DDPMScheduler")
 UNKNOWN = ("add_attention", "attn_norm_num_groups")  # to diffusers' UNet2DConditionModel
+NAMES = ("unet", "vae", "text_encoder")  # of the parts that have weights
 PARTS = {
     "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
     "text_encoder": ["transformers", "CLIPTextModel"],
@@ -61,33 +62,49 @@ def read_tensors(path):
     return dict(file.read(file.entries))
 
 
+def open_part(folder, name, build, dtype=torch.float32):
+    """The module of a subfolder without its weights, and a function that reads them into it.
+
+    The module, build(its config.json), is on the meta device, and the file's shapes are known to
+    fit. Raises FileNotFoundError, or ValueError that says which weights do not fit.
+    """
+    folder = Path(folder) / name
+    with torch.device("meta"):  # shapes, and no memory: the tensors of the file take their places
+        module = build(read_json(folder / "config.json")).to(dtype)
+    found = [path for path in weight_files(folder.parent, name).values() if path.is_file()]
+    if not found:
+        raise FileNotFoundError(f"there is no {FILES.get(name, DEFAULT_FILE)} in {folder}")
+    file = WeightFile(found[0])
+
+    def load(tensors):
+        module.load_state_dict(dict(tensors), assign=True)
+        module.eval().requires_grad_(False)
+
+    try:
+        load({k: torch.empty(x.shape, dtype=dtype, device="meta") for k, x in file.entries.items()})
+    except RuntimeError as error:
+        expected = {key: x.shape for key, x in module.state_dict().items()}
+        check_fit(file, expected, [key for key in file.entries if key not in expected])
+        raise ValueError(f"{found[0]} does not fit to its config.json: {error}") from error
+    return module, lambda: load(file.read(file.entries, dtype))
+
+
 def read_part(folder, name, build, dtype=torch.float32):
     """The module of a subfolder: build(its config.json), with its weights, for drawing.
 
     Raises FileNotFoundError, or ValueError that says which weights do not fit.
     """
-    folder = Path(folder) / name
-    with torch.device("meta"):  # shapes, and no memory: the tensors of the file take their places
-        module = build(read_json(folder / "config.json"))
-    file = FILES.get(name, DEFAULT_FILE)
-    pickled = "pytorch_model.bin" if name == "text_encoder" else f"{Path(file).stem}.bin"
-    paths = folder / file, half_file(folder / file), folder / pickled
-    found = [path for path in paths if path.is_file()]
-    if not found:
-        raise FileNotFoundError(f"there is no {file} in {folder}")
-    file = WeightFile(found[0])
-    try:
-        module.load_state_dict(dict(file.read(file.entries, dtype)), assign=True)
-    except RuntimeError as error:
-        expected = {key: x.shape for key, x in module.state_dict().items()}
-        check_fit(file, expected, [key for key in file.entries if key not in expected])
-        raise ValueError(f"{found[0]} does not fit to its config.json: {error}") from error
-    return module.eval().requires_grad_(False)
+    module, fill = open_part(folder, name, build, dtype)
+    fill()
+    return module
 
 
-def half_file(path):
-    """The name of the same weights in half precision, as the Hub has it."""
-    return path.with_suffix(".fp16.safetensors")
+def weight_files(folder, name):
+    """Where the weights of a part may be: {how they are stored: path}, the best first."""
+    path = Path(folder) / name / FILES.get(name, DEFAULT_FILE)
+    pickled = "pytorch_model" if name == "text_encoder" else path.stem
+    half = path.with_suffix(".fp16.safetensors")
+    return {"whole": path, "half": half, "pickled": path.with_name(f"{pickled}.bin")}
 
 
 def write_part(folder, name, module, half=False, **more):
@@ -105,29 +122,40 @@ def write_part(folder, name, module, half=False, **more):
     write(folder / FILES.get(name, DEFAULT_FILE), tensors, {"format": "pt"})
 
 
-def find_folder(name):
+def find_folder(name, half=False):
     """A folder on this machine, or one of the Hub ("owner/name"), downloaded if need be.
 
-    Raises FileNotFoundError, or ValueError for a file.
+    half: download weights in half precision, if there are any. Raises FileNotFoundError, or
+    ValueError for a file.
     """
     path = Path(name)
     if path.is_dir():
         return path
     if path.exists():
         raise ValueError(f"{path} is neither a folder nor a file of weights")
-    if isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"there is no folder {str(name)!r}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-        wanted = ["*.json", "*/*.json", "*/*.safetensors", "*/merges.txt"]
-        try:
-            return Path(snapshot_download(name, allow_patterns=wanted))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            raise FileNotFoundError(
-                f"there is no folder {name!r} here, and the Hub cannot be reached or does not have "
-                f"it: {str(error).splitlines()[0]}"
-            ) from error
-    raise FileNotFoundError(f"there is no folder {str(name)!r}")
+    small = [
+        "*.json",
+        "scheduler/*.json",
+        "tokenizer/*",
+        *(f"{part}/config.json" for part in NAMES),
+    ]
+    try:
+        for kind in ("half", "whole", "pickled") if half else ("whole", "half", "pickled"):
+            files = [weight_files("", part)[kind].as_posix() for part in NAMES]
+            path = Path(snapshot_download(name, allow_patterns=small + files))
+            if all(any(f.is_file() for f in weight_files(path, part).values()) for part in NAMES):
+                break
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"there is no folder {name!r} here, and the Hub cannot be reached or does not have "
+            f"it: {str(error).splitlines()[0]}"
+        ) from error
+    return path
 
 
 def read_scheduler(folder):

@@ -180,7 +180,7 @@ def test_disk(monkeypatch, gigabytes, status):
 )
 def test_memory(monkeypatch, total, free, status):
     pair = (total and total * 2**30, free and free * 2**30)
-    monkeypatch.setattr(doctor, "_memory", lambda: pair)
+    monkeypatch.setattr(doctor, "memory", lambda: pair)
     [row] = doctor.check_memory()
     assert row[1] == status and bool(row[3]) == (status != "ok")
 
