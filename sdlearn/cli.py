@@ -113,6 +113,8 @@ def _parser():
     draw.add_argument("--steps", type=_number, help="of the sampler (default: 25)")
     text = "how closely to follow the prompt, 1: not at all closer (default: 4; other models: 7.5)"
     draw.add_argument("--guidance", type=float, help=text)
+    text = "0 to 1: how far to bring guidance's glare back (default: 0)"
+    draw.add_argument("--guidance-rescale", type=float, metavar="SHARE", help=text)
     text = "the same seed gives the same picture (default: a new one, see the file's name)"
     draw.add_argument("--seed", type=int, help=text)
     draw.add_argument("--negative", metavar="PROMPT", help="what to stay away from")
@@ -186,7 +188,7 @@ def _generate(options):
     from .generate import generate
 
     names = ("prompt", "model", "count", "out", "image", "mask", "steps", "guidance", "seed")
-    names += ("size", "sampler", "strength", "like", "webui")
+    names += ("guidance_rescale", "size", "sampler", "strength", "like", "webui")
     given = {name: getattr(options, name) for name in names}
     path = generate(negative_prompt=options.negative, **given)
     print(path)

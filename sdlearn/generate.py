@@ -77,7 +77,7 @@ def settings_of(path):
             f"{path} was drawn with {model!r}, which is not here by that name: give --model"
         )
     names = ("negative_prompt", "steps", "guidance", "seed", "size", "sampler", "strength")
-    names += ("prompt", "model", "count", "image", "mask", "webui")
+    names += ("prompt", "model", "count", "image", "mask", "webui", "guidance_rescale")
     return {name: found[name] for name in names if found.get(name) not in (None, "")}
 
 
@@ -90,8 +90,8 @@ def draw(prompt, model, count, options, webui=False):
     known = inspect.signature(TextToImage.__call__).parameters
     names = ("steps", "guidance", "sampler", "strength")
     used = {name: options.get(name, known[name].default) for name in names}
-    if "negative_prompt" in options:
-        used["negative_prompt"] = options["negative_prompt"]
+    more = ("negative_prompt", "guidance_rescale")
+    used |= {name: options[name] for name in more if name in options}
     try:
         where = device()
         pipeline = (WebUI if webui else TextToImage).load(

@@ -16,11 +16,11 @@ CHUNK = "parameters"
 NEGATIVE = "Negative prompt:"
 NAMES = {"steps": "Steps", "sampler": "Sampler", "guidance": "CFG scale", "seed": "Seed"}
 NAMES |= {"size": "Size", "model": "Model", "strength": "Denoising strength"}
-NAMES |= {"clip_skip": "Clip skip"}
+NAMES |= {"clip_skip": "Clip skip", "guidance_rescale": "CFG rescale"}
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun"}
 SAMPLERS |= {"dpmpp_2m": "DPM++ 2M", "dpmpp_2m_karras": "DPM++ 2M Karras"}
 KINDS = {"steps": int, "guidance": float, "seed": int, "strength": float, "clip_skip": int}
-KINDS["count"] = int
+KINDS |= {"count": int, "guidance_rescale": float}
 PAIR = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 UNICODE = b"UNICODE\0"  # how EXIF says which alphabet a comment is in
 

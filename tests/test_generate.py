@@ -95,6 +95,7 @@ def test_from_a_picture_and_a_mask(model, tmp_path):
         (["--mask", __file__], "no picture that can be read"),
         (["--seed", "-1"], "seed -1"),
         (["--steps", "2000"], "2000"),
+        (["--guidance-rescale", "1.5"], "between 0 and 1"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(

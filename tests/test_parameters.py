@@ -115,6 +115,7 @@ def pixels(path):
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
 def test_a_picture_is_made_again(model, tmp_path, suffix):
     options = {"steps": 3, "guidance": 2.5, "seed": 5, "negative_prompt": "blue, dark"}
+    options["guidance_rescale"] = 0.5
     first = generate("a hat, red", model, out=tmp_path / "a.png", **options)
     other = generate("a hat, red", model, out=tmp_path / f"b{suffix}", **options)
     again = tmp_path / "again.png"
@@ -122,7 +123,8 @@ def test_a_picture_is_made_again(model, tmp_path, suffix):
     assert (pixels(again) == pixels(first)).all()
     assert cli.main(["generate", "--like", str(other), "--seed", "6", "--out", str(again)]) == 0
     assert (pixels(again) != pixels(first)).any()
-    assert read_settings(again)["negative_prompt"] == "blue, dark"
+    settings = read_settings(again)
+    assert (settings["negative_prompt"], settings["guidance_rescale"]) == ("blue, dark", 0.5)
 
 
 def test_prompts_in_the_web_uis_syntax(model, tmp_path):
