@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +14,7 @@ from sdlearn.samplers import SAMPLERS
 
 EMOJI = "emoji"  # the model that comes with the course
 GUIDANCE = 4.0  # with which it draws best; others get the pipeline's own
+PATIENCE = 10  # seconds; what takes longer is said before
 GAP = 2  # pixels between the pictures of a grid
 
 
@@ -97,7 +99,13 @@ def draw(prompt, model, count, options, webui=False):
         pipeline = (WebUI if webui else TextToImage).load(
             data_folder("checkpoints") / EMOJI if model == EMOJI else model
         )
-        return pipeline.to(where)(count * [prompt], **options), used
+        pipeline = pipeline.to(where)
+        if model != EMOJI:
+            asked = {name: used[name] for name in ("steps", "guidance", "sampler")}
+            cost = pipeline.estimate(options.get("size"), count, **asked)
+            if cost.seconds > PATIENCE:
+                print(f"this takes {cost}", file=sys.stderr)
+        return pipeline(count * [prompt], **options), used
     except (ValueError, RuntimeError, MemoryError) as error:
         raise CommandError(error) from error
 

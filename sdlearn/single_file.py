@@ -19,9 +19,9 @@ NETWORKS = {
     "vae": AutoencoderKL.from_config,
     "text_encoder": CLIPTextModel.from_config,
 }
+SPACING, OFFSET = "leading", 1  # Stable Diffusion's timesteps
 # Tensors in a file that drawing does not need, by how their names begin.
 UNUSED = (f"{VAE}loss.", f"{OPEN_TEXT}logit_scale", f"{OPEN_TEXT}text_projection")
-SPACING, OFFSET = "leading", 1  # Stable Diffusion's timesteps
 UNUSED += (f"{OPEN_TEXT}attn_mask", f"{TEXT}text_model.embeddings.position_ids")
 
 
@@ -297,5 +297,4 @@ def check_told(pipeline, configs):
 
 
 def differ(a, b):
-    a, b = (list(x) if isinstance(x, tuple) else x for x in (a, b))
-    return a != b
+    return (list(a) if isinstance(a, tuple) else a) != (list(b) if isinstance(b, tuple) else b)

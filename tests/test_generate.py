@@ -108,6 +108,14 @@ def test_what_makes_no_sense_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_takes_long_is_said_before(model, tmp_path, monkeypatch, capsys):
+    drawing = (PROMPT, "--model", model, "--steps", "1", "--out", tmp_path / "a.png")
+    assert command(*drawing) == 0 and "this takes" not in capsys.readouterr().err
+    monkeypatch.setattr("sdlearn.generate.PATIENCE", 0)
+    assert command(*drawing) == 0
+    assert "this takes 0.0 GB of weights" in capsys.readouterr().err
+
+
 def test_a_model_that_is_not_there_is_one_sentence(capsys):
     assert command(PROMPT, "--model", "no/where/at/all") == 2
     assert "there is no folder 'no/where/at/all'" in capsys.readouterr().err
