@@ -53,9 +53,9 @@ class TextToImage:
         if options:
             raise ValueError(f"{', '.join(options)}: options of single files; {source} is none")
         folder = weights.find_folder(source, dtype == torch.float16)
-        parts = {
-            name: weights.open_part(folder, name, make, dtype) for name, make in NETWORKS.items()
-        }
+        parts = {}
+        for name, build in NETWORKS.items():
+            parts[name] = weights.open_part(folder, name, build, dtype)
         networks = turns.arrange(parts, source, one_at_a_time)
         tokenizer = Tokenizer.load(folder / "tokenizer")
         return cls(*networks, tokenizer, *weights.read_scheduler(folder))
