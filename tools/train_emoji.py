@@ -271,7 +271,7 @@ def train_unet(steps=3000, round=1):
     )
     parts = run.ema.eval(), vae, text, tokenizer
     if run.rank == 0:
-        TextToImage(*parts, schedule, "sample", "trailing", 0).save(EMOJI, half=True)
+        TextToImage(*parts, schedule, "sample", "trailing", 1).save(EMOJI, half=True)
 
 
 def main():
