@@ -236,13 +236,17 @@ def test_networks_in_turn_move_and_are_saved(folder, small, tmp_path):
         assert file.read_bytes() == (tmp_path / file.relative_to(folder)).read_bytes()
 
 
-PEAK = """
+HELD = """
 import sys, torch
 from sdlearn.pipeline import TextToImage
-before = top()
+def held():  # without the pages of files, which the system takes back when it needs them
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1e3
+before = held()
 pipeline = TextToImage.load(sys.argv[1], one_at_a_time=sys.argv[2] == "True")
-pipeline("a", steps=1, guidance=1, size=16, seed=0)
-print((top() - before) / 1e6)
+seen = []
+pipeline("a", steps=1, guidance=1, size=16, seed=0, callback=lambda i, x0: seen.append(held()))
+print(seen[0] - before)
 """
 
 
@@ -259,9 +263,9 @@ def test_networks_in_turn_need_the_memory_of_the_largest(tmp_path):
         setattr(model, name, network)
     model.save(tmp_path)
     sizes = [turns.bytes_of(network) / 1e6 for network in (model.unet, model.vae)]
-    all_at_once, in_turn = run(PEAK, tmp_path, False), run(PEAK, tmp_path, True)
+    all_at_once, in_turn = run(HELD, tmp_path, False), run(HELD, tmp_path, True)
     assert min(sizes) > 30  # of megabytes: enough to be seen
-    assert all_at_once - in_turn > 0.6 * min(sizes)
+    assert all_at_once - in_turn > 0.8 * sizes[1]  # the decoder is not there during the steps
 
 
 def test_memory_decides_unless_told(folder, monkeypatch, capsys):
