@@ -204,3 +204,45 @@ def test_chapter_in_jupyterlab(chapter, until, tmp_path):
     if path is None:
         pytest.skip(f"there is no chapter {chapter} here")
     check_slider(path, tmp_path, until)
+
+
+FIRST = "purple circle, 3d style"
+PANEL = f"""
+from sdlearn.data import data_folder
+from sdlearn.panel import panel
+from sdlearn.pipeline import TextToImage
+
+pipeline = TextToImage.load(data_folder("checkpoints") / "emoji")
+panel(pipeline, "emoji", prompt="{FIRST}", steps=6, guidance=4.0, seed=3)
+"""
+
+
+def test_the_panel_draws_in_jupyterlab(tmp_path):
+    """Draw, see the picture grow, change the prompt, draw again, and go back in the history."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    cell = nbformat.v4.new_code_cell(PANEL.strip())
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata=about)
+    nbformat.write(notebook, folder / "panel.ipynb")
+    with jupyterlab(folder) as address, page_of_chromium(tmp_path / "profile") as page:
+        page.goto(f"{address}/panel.ipynb", timeout=120_000)
+        run_all(page)
+        box = page.locator(".jp-OutputArea-output:has(button)").first
+        status = box.locator("[role=status]")
+        drawn = []
+        for prompt in (None, "red heart, flat style"):
+            if prompt:
+                box.locator("textarea").first.fill(prompt)
+                box.locator("textarea").first.press("Tab")
+            box.get_by_role("button", name="Draw").click()
+            picture = box.locator(f"img[alt*='Drawn for the prompt'][alt*='{prompt or FIRST}']")
+            picture.wait_for(timeout=120_000)
+            status.filter(has_text="drawn in").wait_for(timeout=120_000)
+            drawn.append(picture.get_attribute("src"))
+        assert drawn[0] != drawn[1]
+        if shot := os.environ.get("SDLEARN_SCREENSHOT"):
+            page.screenshot(path=shot)
+        box.locator("button[class*=sdlearn-]").nth(1).click()
+        status.filter(has_text="its settings are back").wait_for(timeout=30_000)
+        assert box.locator("textarea").first.input_value() == FIRST
