@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from sdlearn.machine import memory
-from sdlearn.turns import InTurn, bytes_of, giga
-from sdlearn.vae import LARGE, decode_tiled
+from sdlearn.turns import InTurn, amount, bytes_of
+from sdlearn.vae import LARGE, decode_tiled, tiles
 
 # Convolutions copy what they are given into an order of their own: networks of Stable Diffusion's
 # widths were seen to take 1.6 to 2.1 times the memory of their results.
@@ -27,7 +27,7 @@ class Estimate(namedtuple("Estimate", ["weights", "activations", "flops", "secon
     def __str__(self):
         length, unit = (60, "minutes") if self.seconds > 100 else (1, "seconds")
         return (
-            f"{giga(self.weights)} of weights and {giga(self.activations)} of activations; "
+            f"{amount(self.weights)} of weights and {amount(self.activations)} of activations; "
             f"{self.flops / 1e12:.3g} TFLOP, {self.seconds / length:.2g} {unit} or more"
         )
 
@@ -93,30 +93,35 @@ def costs(pipeline, size, count, guidance):
     how many calls of the decoder there are."""
     height, width = pipeline.latent_size(size)
     rows = count if guidance == 1 else 2 * count
-    known = pipeline.__dict__.setdefault("_costs", {})
-    key = height, width, count, rows, pipeline.unet.conv_in.weight.dtype
-    if key not in known:
-        unet, vae, text = map(on_meta, (pipeline.unet, pipeline.vae, pipeline.text_encoder))
-        length, depth = (text.config[k] for k in ("max_position_embeddings", "hidden_size"))
-        at_once = min(count, max(1, LARGE**2 // (height * width)))
-        asked = {
-            "unet": (
-                unet,
-                lambda network, x, t, context: network(x, t.long(), context),
-                (rows, unet.config["in_channels"], height, width),
-                (rows,),
-                (rows, length, depth),
-            ),
-            "vae": (
-                vae,
-                decode_tiled if max(height, width) > LARGE else type(vae).decode,
-                (at_once, vae.config["latent_channels"], height, width),
-            ),
-            "text_encoder": (text, lambda network, ids: network(ids.long()), (rows, length)),
-        }
-        parts = {name: (bytes_of(how[0]), *counted(*how)) for name, how in asked.items()}
-        known[key] = parts, -(-count // at_once)
-    return known[key]
+    unet, vae, text = map(on_meta, (pipeline.unet, pipeline.vae, pipeline.text_encoder))
+    length, depth = (text.config[k] for k in ("max_position_embeddings", "hidden_size"))
+    # As in TextToImage.decode: large pictures in tiles, all together, and small ones in parts.
+    h, w, at_once, out = height, width, min(count, max(1, LARGE**2 // (height * width))), 0
+    decodings = -(-count // at_once)
+    if max(height, width) > LARGE:
+        tile, overlap = decode_tiled.__defaults__
+        h, w, at_once = min(height, tile), min(width, tile), count
+        decodings = len(tiles(height, width, tile, overlap))
+        pixels = count * height * width * vae.downscale**2
+        out = 2 * vae.config["out_channels"] * pixels * next(vae.parameters()).dtype.itemsize
+    asked = {
+        "unet": (
+            unet,
+            lambda network, x, t, context: network(x, t.long(), context),
+            (rows, unet.config["in_channels"], height, width),
+            (rows,),
+            (rows, length, depth),
+        ),
+        "vae": (
+            vae,
+            type(vae).decode,
+            (at_once, vae.config["latent_channels"], h, w),
+        ),
+        "text_encoder": (text, lambda network, ids: network(ids.long()), (rows, length)),
+    }
+    parts = {name: (bytes_of(how[0]), *counted(*how)) for name, how in asked.items()}
+    size, results, flops = parts["vae"]
+    return {**parts, "vae": (size, results + out, flops)}, decodings
 
 
 def at_most(pipeline, size, count, guidance):
@@ -124,7 +129,9 @@ def at_most(pipeline, size, count, guidance):
     height, width = pipeline.latent_size(size)
     places = count * (1 if guidance == 1 else 2) * height * width
     channels = sum(pipeline.unet.config["block_out_channels"])
-    pixels = min(count * height * width, max(LARGE**2, height * width)) * pipeline.vae.downscale**2
+    pixels = count * height * width * pipeline.vae.downscale**2
+    if max(height, width) <= LARGE:
+        pixels = min(pixels, LARGE**2 * pipeline.vae.downscale**2)
     inside = sum(pipeline.vae.config["block_out_channels"])
     numbers = 8 * max(places * channels, pixels * inside)
     return KERNELS * numbers * pipeline.unet.conv_in.weight.dtype.itemsize
@@ -164,11 +171,11 @@ def check_room(pipeline, size, count, guidance):
         advice.insert(0, "fewer pictures at once")
     if weight.device.type == "cuda" and weight.dtype == torch.float32:
         advice.append("half precision (load(..., dtype=torch.float16))")
-    if not in_turn:
+    if not in_turn and weights > needed / 10:
         advice.append("one network in memory at a time (load(..., one_at_a_time=True))")
     raise MemoryError(
-        f"this takes {giga(needed)} of memory on {weight.device}, and {giga(free)} are free: try "
-        f"{', or '.join(advice)}"
+        f"this takes {amount(needed)} of memory on {weight.device}, and {amount(free)} are free: "
+        f"try {', or '.join(advice)}"
     )
 
 

@@ -52,7 +52,7 @@ class TextToImage:
             return cls(*single_file.read(source, dtype, one_at_a_time, **options))
         if options:
             raise ValueError(f"{', '.join(options)}: options of single files; {source} is none")
-        folder = weights.find_folder(source, dtype == torch.float16)
+        folder = weights.find_folder(source, half=dtype.itemsize == 2)
         parts = {}
         for name, build in NETWORKS.items():
             parts[name] = weights.open_part(folder, name, build, dtype)

@@ -68,15 +68,15 @@ def arrange(parts, source, one_at_a_time=None):
     if free is not None and max(sizes.values()) > free:
         name = max(sizes, key=sizes.get)
         raise MemoryError(
-            f"{source} does not fit: its {name} alone takes {giga(sizes[name])}, and "
-            f"{giga(free)} of memory are free. Close other programs and notebooks, or use a "
+            f"{source} does not fit: its {name} alone takes {amount(sizes[name])}, and "
+            f"{amount(free)} of memory are free. Close other programs and notebooks, or use a "
             "machine with more"
         )
     if one_at_a_time is None:
         one_at_a_time = free is not None and sum(sizes.values()) > ROOM * free
         if one_at_a_time:
             print(
-                f"{giga(sum(sizes.values()))} of weights for {giga(free)} of free memory: the "
+                f"{amount(sum(sizes.values()))} of weights for {amount(free)} of free memory: the "
                 "networks take turns in it. That costs time, for each is read anew"
             )
     if one_at_a_time:
@@ -92,5 +92,6 @@ def bytes_of(module):
     return sum(x.numel() * x.dtype.itemsize for x in module.state_dict().values())
 
 
-def giga(size):
-    return f"{size / 1e9:.1f} GB"
+def amount(size):
+    """So many bytes, as a reader wants to know it."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

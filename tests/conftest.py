@@ -14,6 +14,16 @@ for name in ("SDLEARN_STRICT", "SDLEARN_REPO"):
     os.environ.pop(name, None)
 
 
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory):
+    """A folder with a pipeline of small networks and random weights, to be read only."""
+    from test_pipeline import make
+
+    path = tmp_path_factory.mktemp("small")
+    make().save(path)
+    return path
+
+
 def pytest_collection_modifyitems(items):
     """Tests that need a GPU are skipped where there is none."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

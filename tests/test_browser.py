@@ -241,8 +241,6 @@ def test_the_panel_draws_in_jupyterlab(tmp_path):
             status.filter(has_text="drawn in").wait_for(timeout=120_000)
             drawn.append(picture.get_attribute("src"))
         assert drawn[0] != drawn[1]
-        if shot := os.environ.get("SDLEARN_SCREENSHOT"):
-            page.screenshot(path=shot)
         box.locator("button[class*=sdlearn-]").nth(1).click()
         status.filter(has_text="its settings are back").wait_for(timeout=30_000)
         assert box.locator("textarea").first.input_value() == FIRST

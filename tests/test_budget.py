@@ -32,13 +32,6 @@ def small():
     return make()
 
 
-@pytest.fixture(scope="module")
-def folder(small, tmp_path_factory):
-    path = tmp_path_factory.mktemp("budget")
-    small.save(path)
-    return path
-
-
 def published(name):
     """The pipeline of a published model, of shapes alone."""
     text = (data_folder("configs") / f"{name}.json").read_text(encoding="utf-8")
@@ -157,12 +150,55 @@ def test_the_memory_is_near_to_what_is_measured(name):
     assert 0.7 < run(MEASURE, name) < 2  # rather too much than too little
 
 
-@pytest.mark.parametrize("count, size, guidance", [(1, None, 1), (5, 64, 4), (2, (256, 64), 4)])
+@pytest.mark.parametrize(
+    "count, size, guidance", [(1, None, 1), (5, 64, 4), (2, (256, 64), 4), (9, (64, 2048), 1)]
+)
 def test_the_quick_bound_is_one(small, count, size, guidance):
     emoji = TextToImage.load(data_folder("checkpoints") / "emoji")
     for pipeline in (small, emoji, published("2_stable-diffusion-2.1")):
         _, activations = memory_of(pipeline, costs(pipeline, size, count, guidance)[0])
         assert activations < at_most(pipeline, size, count, guidance)
+
+
+def test_as_many_pictures_are_decoded_at_once_as_is_counted(small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(small.vae, "decode", lambda z: seen.append(len(z)) or torch.zeros(0))
+    monkeypatch.setattr("sdlearn.pipeline.to_pil", lambda x: [])
+    for module in ("sdlearn.pipeline", "sdlearn.budget"):
+        monkeypatch.setattr(f"{module}.LARGE", 32)
+    small.decode(torch.zeros(9, 4, 16, 16))
+    assert len(seen) == costs(small, None, 9, 1)[1] == 3
+    seen.clear()
+    monkeypatch.setattr("sdlearn.pipeline.LARGE", 15)
+    monkeypatch.setattr("sdlearn.budget.LARGE", 15)
+    f, tile = small.vae.downscale, []
+    monkeypatch.setattr(small.vae, "decode", lambda z: tile.append(z.shape) or z.new_zeros(
+        len(z), 3, z.shape[2] * f, z.shape[3] * f))  # fmt: skip
+    small.decode(torch.zeros(2, 4, 80, 16))  # in tiles, both pictures in each
+    assert len(tile) == costs(small, (16 * f, 80 * f), 2, 1)[1] == 2
+    assert set(tile) == {(2, 4, 64, 16)}
+
+
+def test_huge_pictures_are_counted_by_one_tile(small):
+    """As much as all tiles one after the other; and at once, however many there are."""
+    side = 1024 * small.vae.downscale
+    parts, count = costs(small, side, 1, 1)
+    with torch.device("meta"), FlopCounterMode(display=False) as theirs:
+        budget.on_meta(small.vae).decode(torch.empty(1, 4, 64, 64))
+    assert parts["vae"][2] == theirs.get_total_flops() and count > 400
+    assert parts["vae"][1] > 2 * 3 * side**2 * 4  # the picture, twice
+
+
+def test_another_network_is_counted_anew(small):
+    """What was counted before is not told of a network that has taken the place."""
+    pipeline = TextToImage(*(getattr(small, name) for name in NETWORKS), small.tokenizer, None)
+    before = pipeline.estimate(steps=1)
+    with torch.device("meta"):
+        pipeline.unet = type(small.unet).from_config(
+            {**small.unet.config, "block_out_channels": [32, 64]}
+        )
+    pipeline.unet.to_empty(device="cpu")
+    assert pipeline.estimate(steps=1).flops > 1.5 * before.flops
 
 
 def test_an_estimate_in_words_and_numbers(small):
@@ -175,19 +211,19 @@ def test_an_estimate_in_words_and_numbers(small):
     assert heun.flops - found.flops == 9 * parts["unet"][2]  # asks twice, but for the last step
 
 
-def test_what_does_not_fit_is_refused_with_advice(folder, monkeypatch, tmp_path):
-    pipeline = TextToImage.load(folder)
+def test_what_does_not_fit_is_refused_with_advice(small_folder, monkeypatch, tmp_path):
+    pipeline = TextToImage.load(small_folder)
     monkeypatch.setattr(pipeline, "decode", lambda *_: pytest.fail("it was drawn"))
     monkeypatch.setattr(budget, "free_bytes", lambda device: 10_000)
-    with pytest.raises(MemoryError, match=r"of memory on cpu, and 0.0 GB are free: try fewer"):
+    with pytest.raises(MemoryError, match=r"of memory on cpu, and 0.0 MB are free: try fewer"):
         pipeline(PROMPTS, steps=2)
     with pytest.raises(MemoryError, match=r"try a smaller size, or one network in memory"):
         pipeline(PROMPTS[0], steps=2)
-    in_turn = TextToImage.load(folder, one_at_a_time=True)
+    in_turn = TextToImage.load(small_folder, one_at_a_time=True)
     with pytest.raises(MemoryError, match=r"try a smaller size$"):
         in_turn(PROMPTS[0], steps=2)
     with pytest.raises(CommandError, match="smaller size"):
-        generate.generate(PROMPTS[0], model=str(folder), out=tmp_path / "x.png", steps=2)
+        generate.generate(PROMPTS[0], model=str(small_folder), out=tmp_path / "x.png", steps=2)
     assert not (tmp_path / "x.png").exists()
 
 
@@ -201,8 +237,8 @@ def in_memory(pipeline):
 
 @pytest.mark.parametrize("kind", [TextToImage, WebUI])
 @pytest.mark.parametrize("form", ["folder", "single file"])
-def test_networks_in_turn_draw_the_same(folder, tmp_path, kind, form):
-    source, prompts = folder, PROMPTS
+def test_networks_in_turn_draw_the_same(small_folder, tmp_path, kind, form):
+    source, prompts = small_folder, PROMPTS
     if form == "single file":
         source, prompts = tmp_path / "model.safetensors", ["a red heart", "two blue stars"]
         stable(second=True).save(source)
@@ -225,15 +261,15 @@ def test_networks_in_turn_draw_the_same(folder, tmp_path, kind, form):
     assert seen == 4 * [{"unet"}] and in_memory(pipeline) == {"vae"}
 
 
-def test_networks_in_turn_move_and_are_saved(folder, small, tmp_path):
-    pipeline = TextToImage.load(folder, one_at_a_time=True).to(torch.float64)
+def test_networks_in_turn_move_and_are_saved(small_folder, small, tmp_path):
+    pipeline = TextToImage.load(small_folder, one_at_a_time=True).to(torch.float64)
     got = pipeline(PROMPTS[0], steps=3, seed=1)
     assert next(pipeline.vae.module.parameters()).dtype == torch.float64
-    expected = TextToImage.load(folder).to(torch.float64)(PROMPTS[0], steps=3, seed=1)
+    expected = TextToImage.load(small_folder).to(torch.float64)(PROMPTS[0], steps=3, seed=1)
     assert drawn(got) == drawn(expected)
-    TextToImage.load(folder, one_at_a_time=True).save(tmp_path)
-    for file in folder.rglob("*.safetensors"):
-        assert file.read_bytes() == (tmp_path / file.relative_to(folder)).read_bytes()
+    TextToImage.load(small_folder, one_at_a_time=True).save(tmp_path)
+    for file in small_folder.rglob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / file.relative_to(small_folder)).read_bytes()
 
 
 HELD = """
@@ -268,17 +304,17 @@ def test_networks_in_turn_need_the_memory_of_the_largest(tmp_path):
     assert all_at_once - in_turn > 0.8 * sizes[1]  # the decoder is not there during the steps
 
 
-def test_memory_decides_unless_told(folder, monkeypatch, capsys):
-    sizes = [turns.bytes_of(getattr(TextToImage.load(folder), name)) for name in NETWORKS]
+def test_memory_decides_unless_told(small_folder, monkeypatch, capsys):
+    sizes = [turns.bytes_of(getattr(TextToImage.load(small_folder), name)) for name in NETWORKS]
     monkeypatch.setattr(turns, "memory", lambda: (10**9, sum(sizes) + 1))
-    assert isinstance(TextToImage.load(folder).unet, InTurn)
+    assert isinstance(TextToImage.load(small_folder).unet, InTurn)
     assert "take turns" in capsys.readouterr().out
-    assert not isinstance(TextToImage.load(folder, one_at_a_time=False).unet, InTurn)
+    assert not isinstance(TextToImage.load(small_folder, one_at_a_time=False).unet, InTurn)
     monkeypatch.setattr(turns, "memory", lambda: (10**9, max(sizes) - 1))
     with pytest.raises(MemoryError, match="its unet alone takes"):
-        TextToImage.load(folder)
+        TextToImage.load(small_folder)
     monkeypatch.setattr(turns, "memory", lambda: (None, None))  # unknown
-    assert not isinstance(TextToImage.load(folder).unet, InTurn)
+    assert not isinstance(TextToImage.load(small_folder).unet, InTurn)
 
 
 def test_files_that_were_read_do_not_count_as_used(tmp_path, monkeypatch):

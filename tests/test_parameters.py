@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_pipeline import make
 
 from sdlearn import cli, parameters
 from sdlearn.generate import generate
@@ -102,10 +101,8 @@ def test_comments_of_other_programs(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    make().save(folder)
-    return str(folder)
+def model(small_folder):
+    return str(small_folder)
 
 
 def pixels(path):

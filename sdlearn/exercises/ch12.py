@@ -234,6 +234,10 @@ RESCALED = Exercise(
         }.items()
     }
     | {
+        "Dimension 0 is the batch, and the spread that of each number over it; each picture has "
+        "one, over all its channels and places: std(dim=(1, 2, 3), keepdim=True).": _ratio(
+            lambda x: _std(x, 0) if len(x) > 1 else torch.nan * x
+        ),
         "keepdim=True is missing: one number for each picture, [B], meets the columns; its shape "
         "should be [B, 1, 1, 1].": _ratio(lambda x: x.std(dim=(1, 2, 3))),
         "The spread is the standard deviation, std; yours is its square, the variance.": _ratio(
@@ -334,6 +338,10 @@ WEIGH = Exercise(
             lambda scaled, states: scaled + states.mean() - scaled.mean()
         ),
         "The ratio is upside down: states.mean() / scaled.mean().": _kept(lambda x: 1 / x.mean()),
+        "A mean may be negative, and clamp makes a tiny number of it: divide by scaled.mean() as "
+        "it is.": _weighted(
+            lambda scaled, states: scaled * (states.mean() / scaled.mean().clamp(min=1e-6))
+        ),
         "The mean becomes 1; it should be what it was.": _weighted(lambda x, states: x / x.mean()),
         "Only the ratio is multiplied by: the weighted states, scaled, should be.": _weighted(
             lambda scaled, states: states * (states.mean() / scaled.mean())
