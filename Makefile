@@ -12,6 +12,8 @@ tested = env HF_HUB_OFFLINE=1 SDLEARN_PROGRESS=off SDLEARN_STRICT= PYTHONUTF8=1
 parallel = OMP_NUM_THREADS=1 $(python) -m pytest -n 2 --dist loadfile
 nbval = --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	--nbval-sanitize-with tests/sanitize.cfg
+# What tests/test_original.py holds the course against.
+original = { [ -d build/original/ldm ] || $(python) tools/fetch_original.py; }
 stopped = { echo; echo "make test: stopped at the $(1)" >&2; exit 1; }
 
 .PHONY: help lab test run bench gpu doctor dev clean clean-all
@@ -48,6 +50,7 @@ run:
 
 test:
 	@$(ready) test
+	@$(original) || echo 'Not fetched (pip says why): tests/test_original.py will be skipped.'
 	@echo '== style ==' && $(python) -m ruff check . && $(python) -m ruff format --check . \
 		|| $(call stopped,style)
 	@echo '== cells that mirror the package ==' && $(tested) $(python) tools/notebooks.py check \

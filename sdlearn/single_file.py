@@ -129,6 +129,7 @@ def build(name, config, file, second, dtype, ema):
         if not key.startswith(UNUSED) and not beyond(key, module)
     ]
     tensors.check_fit(file, expected, surplus)
+    tensors.check_numbers(file, expected)
 
     def fill():
         found = {}

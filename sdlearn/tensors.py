@@ -8,7 +8,7 @@ import math
 import pickle
 import re
 import zipfile
-from collections import namedtuple
+from collections import Counter, namedtuple
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ PICKLE = 64 * 2**20  # bytes of a pickle without the tensors' numbers; those of 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8}
 DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
+DTYPES |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 LARGER = (
     "holds more than its size: no weights do, but a file made to fill the memory does, so it is "
     "refused"
@@ -35,12 +36,31 @@ class Entry(namedtuple("Entry", ["shape", "dtype"])):
         """Its bytes; of a dtype that torch does not know, at least as many."""
         return math.prod(self.shape) * (self.dtype.itemsize if self.dtype else 8)
 
+    @property
+    def is_float(self):
+        return self.dtype is not None and self.dtype.is_floating_point
 
-class ModelCheckpoint:
-    """Stands for a class that the first Stable Diffusion files name, and that nobody needs."""
+
+class Unneeded:
+    """Stands for what the first Stable Diffusion files hold beside weights, and does nothing."""
+
+    def __init__(self, *args):
+        pass
+
+    def __setstate__(self, state):
+        pass
 
 
-HARMLESS = [(ModelCheckpoint, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
+UNNEEDED = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
+HARMLESS = [
+    type(name, (Unneeded,), {"__module__": module})
+    for module, _, name in (path.rpartition(".") for path in UNNEEDED)
+]
 
 
 class WeightFile:
@@ -72,8 +92,11 @@ class WeightFile:
                     for name, s in slices.items()
                 }
         else:
-            check_zip(self.path)
+            sizes = check_zip(self.path)
             tensors = unpickle(self.path)
+            stored = {x.untyped_storage().data_ptr(): x.untyped_storage() for x in tensors.values()}
+            if Counter(storage.nbytes() for storage in stored.values()) - sizes:
+                raise ValueError(f"{path} is damaged: a tensor has more numbers than were stored")
             self.entries = {name: Entry(tuple(x.shape), x.dtype) for name, x in tensors.items()}
             if sum(x.size for x in self.entries.values()) > 2 * self.path.stat().st_size:
                 raise ValueError(f"{path} {LARGER}")  # one number, said to be a thousand
@@ -125,7 +148,10 @@ def groups(names, entries):
 
 
 def check_zip(path):
-    """Raises ValueError unless a file is a zip as torch.save writes it: nothing compressed."""
+    """Raises ValueError unless a file is a zip as torch.save writes it: nothing compressed.
+
+    Returns a Counter of its members' sizes in bytes: each storage of tensors is one of them.
+    """
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"{path} is neither a safetensors file nor a whole .ckpt of PyTorch 1.6 or later: "
@@ -134,14 +160,20 @@ def check_zip(path):
     try:
         with zipfile.ZipFile(path) as file:
             infos = file.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            pickles = [info for info in infos if info.filename.endswith("data.pkl")]
+            if any(info.filename.endswith("constants.pkl") for info in infos):
+                raise ValueError(f"{path} is a program of TorchScript, not weights. {SPARE}")
+            packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
+            if packed or sum(info.file_size for info in infos) > path.stat().st_size:
+                raise ValueError(f"{path} {LARGER}")
+            if len(pickles) != 1 or pickles[0].file_size > PICKLE:
+                raise ValueError(f"{path} is a zip, but not one that PyTorch wrote")
+            # The one thing that torch's careful reader makes in any size that it is told.
+            if b"\nbytearray\n" in file.read(pickles[0]):
+                raise ValueError(f"{path} {LARGER}")
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    pickles = [info for info in infos if info.filename.endswith("data.pkl")]
-    packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
-    if packed or sum(info.file_size for info in infos) > path.stat().st_size:
-        raise ValueError(f"{path} {LARGER}")
-    if len(pickles) != 1 or pickles[0].file_size > PICKLE:
-        raise ValueError(f"{path} is a zip, but not one that PyTorch wrote")
+    return Counter(info.file_size for info in infos)
 
 
 def unpickle(path):
@@ -166,8 +198,14 @@ def unpickle(path):
     return {
         name: x
         for name, x in found.items()
-        if isinstance(name, str) and isinstance(x, torch.Tensor) and x.layout == torch.strided
+        if isinstance(name, str) and isinstance(x, torch.Tensor) and is_plain(x)
     }
+
+
+def is_plain(x):
+    """Whether a tensor has all its numbers, one by one, in memory that the CPU sees."""
+    plain = x.layout == torch.strided and not x.is_nested and not x.is_quantized
+    return plain and x.device.type == "cpu"
 
 
 # What else a file of weights may be: a part of a tensor's name that only such files have.
@@ -193,6 +231,20 @@ def kind_of(names):
     """What a file with tensors of these names looks like, as the end of a sentence."""
     found = [kind for part, kind in KINDS.items() if any(part in name for name in names)]
     return found[0] if found else "nothing known"
+
+
+def check_numbers(file, names):
+    """Raises ValueError unless the tensors of these names are floating-point numbers."""
+    other = [name for name in names if name in file.entries and not file.entries[name].is_float]
+    if other:
+        kind = str(file.entries[other[0]].dtype or "numbers unknown to torch").removeprefix(
+            "torch."
+        )
+        raise ValueError(
+            f"{file.path}: {len(other)} tensors, {other[0]} the first, are {kind}, where weights "
+            "are floating-point numbers. Quantised models cannot be read: take one in float16 or "
+            "float32"
+        )
 
 
 def check_fit(file, expected, surplus):

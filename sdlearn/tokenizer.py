@@ -262,6 +262,8 @@ def read_vocabulary(folder):
             f"no tokenizer in {str(folder)!r}: vocab.json and merges.txt, or tokenizer.json, "
             "are expected there"
         )
+    if not all(isinstance(number, int) for number in vocab.values()):
+        raise ValueError(f"the vocabulary in {folder} is damaged: each token has one whole number")
     merges = [tuple(m.split() if isinstance(m, str) else m) for m in merges]
     for pair in merges:
         if len(pair) != 2 or "".join(pair) not in vocab:

@@ -122,14 +122,15 @@ def _check(config, defaults):
         )
     groups = config["norm_num_groups"]
     for size in sizes:
-        if not groups or size % groups:
+        if not groups or size < 1 or size % groups:
             raise ValueError(
                 f"{size} channels cannot be divided into norm_num_groups = {groups} groups"
             )
     for level, kinds in enumerate(zip(config["down_block_types"], config["up_block_types"][::-1])):
         heads = config["attention_head_dim"]
         heads = heads[level] if isinstance(heads, (list, tuple)) else heads
-        if heads and any("Attn" in kind for kind in kinds) and sizes[level] % heads:
+        attention = heads is not None and any("Attn" in kind for kind in kinds)
+        if attention and (heads < 1 or sizes[level] % heads):
             raise ValueError(
                 f"{sizes[level]} channels cannot be divided by attention_head_dim = {heads}"
             )

@@ -49,10 +49,12 @@ def complete(config):
         if len(full[name]) != len(sizes) or set(full[name]) != {known}:
             raise ValueError(f"{name} = {full[name]!r}: {len(sizes)} times {known!r} is expected")
     for size in sizes:
-        if not groups or size % groups:
+        if not groups or size < 1 or size % groups:
             raise ValueError(
                 f"{size} channels cannot be divided into norm_num_groups = {groups} groups"
             )
+    if not full["scaling_factor"] > 0:
+        raise ValueError(f"scaling_factor = {full['scaling_factor']!r} is not above 0")
     return full
 
 

@@ -12,7 +12,7 @@ import torch
 
 from sdlearn.checkpoint import write
 from sdlearn.schedule import NoiseSchedule
-from sdlearn.tensors import WeightFile, check_fit
+from sdlearn.tensors import WeightFile, check_fit, check_numbers
 
 # diffusers' name of the weights, transformers' name of them.
 FILES = {"text_encoder": "model.safetensors"}
@@ -69,8 +69,12 @@ def open_part(folder, name, build, dtype=torch.float32):
     fit. Raises FileNotFoundError, or ValueError that says which weights do not fit.
     """
     folder = Path(folder) / name
-    with torch.device("meta"):  # shapes, and no memory: the tensors of the file take their places
-        module = build(read_json(folder / "config.json")).to(dtype)
+    config = read_json(folder / "config.json")
+    try:
+        with torch.device("meta"):  # shapes, no memory: the tensors of the file take their places
+            module = build(config).to(dtype)
+    except (RuntimeError, TypeError, ValueError) as error:  # of sizes that torch cannot make, too
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
     found = [path for path in weight_files(folder.parent, name).values() if path.is_file()]
     if not found:
         raise FileNotFoundError(f"there is no {FILES.get(name, DEFAULT_FILE)} in {folder}")
@@ -86,6 +90,7 @@ def open_part(folder, name, build, dtype=torch.float32):
         expected = {key: x.shape for key, x in module.state_dict().items()}
         check_fit(file, expected, [key for key in file.entries if key not in expected])
         raise ValueError(f"{found[0]} does not fit to its config.json: {error}") from error
+    check_numbers(file, [name for name, _ in module.named_parameters()])
     return module, lambda: load(file.read(file.entries, dtype))
 
 
@@ -160,7 +165,24 @@ def find_folder(name, half=False):
 
 def read_scheduler(folder):
     """Its `scheduler_config.json` as NoiseSchedule, prediction, spacing and offset."""
-    config = read_json(Path(folder) / "scheduler" / "scheduler_config.json")
+    path = Path(folder) / "scheduler" / "scheduler_config.json"
+    config = read_json(path)
+    try:
+        schedule = schedule_of(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    leading = config.get("_class_name", "PNDMScheduler") in LEADING
+    spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
+    return (
+        schedule,
+        config.get("prediction_type", "epsilon"),
+        spacing,
+        config.get("steps_offset", 0),
+    )
+
+
+def schedule_of(config):
+    """The NoiseSchedule that a scheduler's configuration describes."""
     kind = config.get("beta_schedule", "linear")
     T = config.get("num_train_timesteps", 1000)
     if config.get("trained_betas") is not None:
@@ -174,14 +196,7 @@ def read_scheduler(folder):
         raise ValueError(f"beta_schedule {kind!r} is not one of {', '.join(SCHEDULES)}")
     if config.get("rescale_betas_zero_snr") and schedule.alphas_cumprod[-1] != 0:
         schedule = schedule.with_zero_terminal_snr()
-    leading = config.get("_class_name", "PNDMScheduler") in LEADING
-    spacing = config.get("timestep_spacing", "leading" if leading else "linspace")
-    return (
-        schedule,
-        config.get("prediction_type", "epsilon"),
-        spacing,
-        config.get("steps_offset", 0),
-    )
+    return schedule
 
 
 def write_scheduler(folder, schedule, prediction, spacing, offset):

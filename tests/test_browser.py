@@ -1,11 +1,13 @@
 """Chapters in JupyterLab in a real Chromium: Run All finishes, the slider changes the picture.
 
-Chapter 01 runs from end to end, 05 up to its slider.
+Chapter 01 runs from end to end, 05 up to its slider. In 01 a student answers the exercises in
+order, wrong first, and restarts the kernel half-way.
 Chromium is installed through apt where it is missing, if that is possible (root on Debian or
 Ubuntu). Where it is not, the test is skipped, and fails if CI=true.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -244,3 +246,108 @@ def test_the_panel_draws_in_jupyterlab(tmp_path):
         box.locator("button[class*=sdlearn-]").nth(1).click()
         status.filter(has_text="its settings are back").wait_for(timeout=30_000)
         assert box.locator("textarea").first.input_value() == FIRST
+
+
+# By exercise: an answer that is wrong, a word of what is said to it, and one that is right.
+ANSWERS = {
+    "forward.q_step": (
+        "return (1 - beta) * x_prev + beta * noise",
+        "Both roots are missing",
+        "return x_prev * (1 - beta) ** 0.5 + noise * beta**0.5",
+    ),
+    "forward.q_sample": (
+        "return alpha_bar.sqrt() * x0 + (1 - alpha_bar) * noise",
+        "√(1-ᾱ)",
+        "return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise",
+    ),
+    "forward.snr": (
+        "return schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)",
+        "index with [t]",
+        "return 1 / (1 / schedule.alphas_cumprod[t] - 1)",
+    ),
+    "forward.zero_terminal": (
+        "return alphas_cumprod - alphas_cumprod[-1]",
+        "first",
+        "root = alphas_cumprod.sqrt()\n"
+        "    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2",
+    ),
+}
+FIND = """name => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = notebook.widgets.findIndex(
+        cell => cell.model.sharedModel.source.includes(`exercise("${name}")`));
+    return notebook.activeCell.model.sharedModel.source;
+}"""
+RESTART = "() => { window.jupyterapp.commands.execute('kernelmenu:restart') }"
+SOURCE = "() => window.jupyterapp.shell.currentWidget.content.activeCell.model.sharedModel.source"
+COUNT = "() => window.jupyterapp.shell.currentWidget.content.activeCell.model.executionCount"
+PRINTED = """() => window.jupyterapp.shell.currentWidget.content.activeCell.model.outputs.toJSON()
+    .map(output => output.text || output.data['text/plain'] || '').join('')"""
+
+
+def command(page, name):
+    """Run a command of JupyterLab's menus, to its end."""
+    page.evaluate(f"async () => {{ await window.jupyterapp.commands.execute('{name}') }}")
+
+
+def type_and_run(page, source):
+    """Type into the active cell in place of what it holds, run it; returns what it printed."""
+    page.locator(".jp-Notebook-cell.jp-mod-active .cm-content").first.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(source)
+    assert page.evaluate(SOURCE) == source
+    before = page.evaluate(COUNT)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function(f"() => ![null, {before or 0}].includes(({COUNT})())", timeout=60_000)
+    page.wait_for_function(IDLE, timeout=60_000)
+    return page.evaluate(PRINTED)
+
+
+def answer(page, name, line):
+    """Put a line of code where the exercise's cell has its last one, and run the cell."""
+    source = page.evaluate(FIND, name)
+    start = source.rindex("\n    ") if "..." not in source else source.index("\n    ...")
+    return type_and_run(page, f"{source[:start]}\n    {line}")
+
+
+def test_a_student_answers_and_restarts(tmp_path, monkeypatch):
+    """Wrong answers are told why, right ones are kept over a restart, the record goes on."""
+    monkeypatch.setenv("SDLEARN_PROGRESS", str(tmp_path / "progress.json"))
+    path = chapters(ROOT / "notebooks")["01"]
+    copy_without_outputs(path, tmp_path / "notebooks")
+    with (
+        jupyterlab(tmp_path / "notebooks") as address,
+        page_of_chromium(tmp_path / "profile") as page,
+    ):
+        page.goto(f"{address}/{path.name}", timeout=120_000)
+        page.wait_for_function(KERNEL_IS_READY, timeout=120_000)
+        names = list(ANSWERS)
+        for number, (name, (wrong, words, right)) in enumerate(ANSWERS.items()):
+            if number == 2:
+                page.evaluate(RESTART)
+                page.locator(".jp-Dialog button.jp-mod-accept").click()
+                page.wait_for_function(KERNEL_IS_READY, timeout=120_000)
+            page.evaluate(FIND, name)
+            command(page, "notebook:run-all-above")
+            said = answer(page, name, wrong)
+            assert f"✗ {name}" in said and words in said, said
+            said = answer(page, name, right)
+            assert f"✓ {name}" in said, said
+        # Those from before the restart were run again from the notebook, and are theirs still.
+        for name in names[:2]:
+            page.evaluate(FIND, name)
+            assert f"✓ {name}" in page.evaluate(PRINTED)
+        cells = run_all(page)
+        assert len(cells) > 20
+        command(page, "notebook:insert-cell-below")
+        said = type_and_run(page, "progress()")
+        assert "4 of 4 right" in said and "tries: 2" in said, said
+        page.keyboard.press("Control+s")
+        page.wait_for_function(
+            "() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=60_000
+        )
+    saved = nbformat.read(tmp_path / "notebooks" / path.name, as_version=4)
+    text = "\n".join(cell.source for cell in saved.cells)
+    assert all(right in text for _, _, right in ANSWERS.values())
+    record = json.loads((tmp_path / "progress.json").read_text(encoding="utf-8"))
+    assert {name: record[name]["attempts"] for name in names} == dict.fromkeys(names, 2)

@@ -279,7 +279,8 @@ def test_make_test_runs_its_groups_in_order(clone):
     clone.python()
     status, text = clone.call("make", "test")
     assert status == 0, text
-    ran = [line for line in clone.log() if " pip install " not in line]
+    fetched, *ran = [line for line in clone.log() if " pip install " not in line]
+    assert fetched == "tools/fetch_original.py"
     assert len(ran) == len(GROUPS)
     assert all(line.startswith(start) for line, (_, start) in zip(ran, GROUPS))
 
@@ -293,6 +294,17 @@ def test_make_test_stops_at_the_first_group_that_fails(clone, n):
     assert status == 2
     assert f"make test: stopped at the {group}\n" in text
     assert clone.log()[-1].startswith(fails)
+
+
+@needs_make
+def test_make_test_fetches_the_published_code_once_and_goes_on_without_it(clone):
+    clone.python()
+    status, text = clone.call("make", "test", FAIL="fetch_original")
+    assert status == 0 and "test_original.py will be skipped" in text
+    (clone.folder / "build" / "original" / "ldm").mkdir(parents=True)
+    clone.log()
+    assert clone.call("make", "test")[0] == 0
+    assert "tools/fetch_original.py" not in clone.log()
 
 
 @needs_make

@@ -9,9 +9,12 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import types
 import zipfile
 from pathlib import Path
+from unittest import mock
 
+import numpy
 import pytest
 import torch
 from diffusers.loaders import single_file_utils as diffusers_files
@@ -191,7 +194,15 @@ def test_wrapped_pickled_and_with_everything_that_published_files_have(first, tm
     found["model_ema.decay"] = torch.zeros(())
     found["betas"] = first.schedule.betas
     found |= {f"alphas_cumprod{end}": torch.ones(1000) for end in ("", "_prev")}
-    torch.save({"state_dict": found, "global_step": 7, "epoch": 1}, tmp_path / "wrapped.ckpt")
+    # What a training loop of 2022 left in them: a class as a key, NumPy's numbers.
+    place = "pytorch_lightning.callbacks.model_checkpoint"
+    callback = type("ModelCheckpoint", (), {"__module__": place})
+    modules = {name: types.ModuleType(name) for name in (place[:17], place[:27], place)}
+    modules[place].ModelCheckpoint = callback
+    more = {"callbacks": {callback: {"best_model_score": numpy.float64(0.5)}}, "epoch": 1}
+    more["lr_schedulers"] = [{"base_lrs": [numpy.float64(1e-4)], "last_epoch": 7}]
+    with mock.patch.dict(sys.modules, modules):
+        torch.save({"state_dict": found, "global_step": 7, **more}, tmp_path / "wrapped.ckpt")
     torch.save(found, tmp_path / "bare.ckpt")
     for name in ("wrapped", "bare"):
         same(first, TextToImage.load(tmp_path / f"{name}.ckpt"))
