@@ -267,7 +267,7 @@ ANSWERS = {
     ),
     "forward.zero_terminal": (
         "return alphas_cumprod - alphas_cumprod[-1]",
-        "first",
+        "ᾱ itself was shifted",
         "root = alphas_cumprod.sqrt()\n"
         "    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2",
     ),

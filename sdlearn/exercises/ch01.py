@@ -303,6 +303,10 @@ ZERO_TERMINAL = Exercise(
         "That is the root √ᾱ; the answer is ᾱ itself: square it at the end.": _no_square,
         "ᾱ itself was shifted and scaled; it is its root that has to be: take the root first, "
         "square at the end.": _without_root,
+        "ᾱ itself was shifted, and not scaled; it is its root that has to be shifted, and scaled "
+        "so that it begins where it began: take the root first, square at the end.": lambda a: (
+            a - a[-1]
+        ),
         "It begins at 1 now; it should begin where "
         "it began before: one more factor root[0].": _to_one,
         "Only the last entry was set to 0. That puts all that was left of the picture into one "
