@@ -44,8 +44,8 @@ def weighted(text):
             multiply(pieces, opened["("].pop(), float(weight[1]) if weight else MORE)
         elif piece == "]" and opened["["]:
             multiply(pieces, opened["["].pop(), 1 / MORE)
-        elif piece[0] == "\\" and len(piece) == 2:
-            pieces.append([piece[1], 1.0])
+        elif piece[0] == "\\":  # one before anything else is left out
+            pieces.append([piece[1:], 1.0])
         else:
             for number, part in enumerate(BREAK.split(piece)):
                 pieces += [[None, 1.0]] * (number > 0) + [[part, 1.0]]
