@@ -17,6 +17,9 @@ def _downsample_cases():
     yield Case((torch.randn(2, 3, 8, 8),), "pictures of 8 × 8")
     yield Case((torch.randn(1, 3, 4, 10),), "height and width differ")
     yield Case((learnt(torch.randn(2, 3, 6, 6)),), "x wants a gradient")
+    yield Case(
+        (torch.randn(1, 3, 6, 4, dtype=torch.float64),), "x and self.conv are in double precision"
+    )
 
 
 def _conv():
@@ -29,7 +32,7 @@ def _conv():
 
 
 def _run_downsample(answer, x):
-    return answer(SimpleNamespace(conv=_conv()), x)
+    return answer(SimpleNamespace(conv=_conv().to(x.dtype)), x)
 
 
 def _padded(*sides, **how):
@@ -74,6 +77,14 @@ DOWNSAMPLE = Exercise(
         "This is a mean over 2 × 2 pixels: the convolution is missing.": lambda self, x: (
             F.avg_pool2d(x, 2)
         ),
+        "The last row and column but one are mirrored; there should be zeros, F.pad's own "
+        "choice.": _padded(0, 1, 0, 1, mode="reflect"),
+        "The convolution's bias is missing: call self.conv itself.": lambda self, x: F.conv2d(
+            F.pad(x, (0, 1, 0, 1)), self.conv.weight, stride=2
+        ),
+        "This is the padded picture: self.conv is still to be called on it.": lambda self, x: F.pad(
+            x, (0, 1, 0, 1)
+        ),
     },
 )
 
@@ -84,6 +95,8 @@ def _pairs():
     x = torch.rand(2, 3, 5, 5)
     yield Case((x, x + 0.4), "the same, but brighter")
     yield Case((learnt(torch.rand(2, 3, 4, 5)), torch.rand(2, 3, 4, 5)), "a wants a gradient")
+    stripes = torch.arange(6) % 2
+    yield Case((torch.rand(2, 3, 5, 6) + stripes, torch.rand(2, 3, 5, 6)), "a has upright stripes")
 
 
 def _edges(wrong):
@@ -94,6 +107,15 @@ def _edges(wrong):
         return wrong(error.diff(dim=3), error.diff(dim=2))
 
     return answer
+
+
+def _each(wrong):
+    """A wrong gradient_loss: a function of the error and the dimension, added up over both."""
+    return lambda a, b: sum(wrong(a - b, dim) for dim in (2, 3))
+
+
+def _amount(x):
+    return sum(x.diff(dim=dim).abs().mean() for dim in (2, 3))
 
 
 def _together(*both):
@@ -176,23 +198,75 @@ GRADIENT = Exercise(
         "added.": lambda a, b: (
             ((a - b).diff(dim=3)[:, :, 1:] ** 2 + (a - b).diff(dim=2)[..., 1:] ** 2).sqrt().mean()
         ),
+        "Only the larger of the two directions counts; they are added.": _edges(
+            lambda across, down: torch.maximum(across.abs().mean(), down.abs().mean())
+        ),
+        "The differences down are subtracted; both directions are added.": _edges(
+            lambda across, down: across.abs().mean() - down.abs().mean()
+        ),
+        "It compares how much edge a has in all with how much b has: an edge in another place is "
+        "then as good. Take the edges of a - b.": lambda a, b: (_amount(a) - _amount(b)).abs(),
+        "The difference of the pixels is in it as well; L1 is a term of its own, here only edges "
+        "count.": lambda a, b: (a - b).abs().mean() + _amount(a - b),
+        "These are differences of differences, down of those across; take each direction from "
+        "a - b, then add.": lambda a, b: (a - b).diff(dim=3).diff(dim=2).abs().mean(),
+        "These are differences taken two and three times across: the first argument of .diff() is "
+        "n, how often. Write dim=2 and dim=3.": _each(lambda error, n: error.diff(n).abs().mean()),
+        "The picture is wrapped round, as by .roll(): its last row and column are compared with "
+        "the first, which are no neighbours.": _each(
+            lambda error, dim: (error - error.roll(1, dim)).abs().mean()
+        ),
+        "The first row and column are compared with zeros; they have no neighbour there, and no "
+        "difference.": _each(
+            lambda error, dim: (
+                error.diff(dim=dim, prepend=torch.zeros_like(error.narrow(dim, 0, 1))).abs().mean()
+            )
+        ),
+        "Each pixel's two neighbours are compared with each other, as torch.gradient does; .diff() "
+        "compares the pixel with the one before.": _each(
+            lambda error, dim: torch.gradient(error, dim=dim)[0].abs().mean()
+        ),
+        "The sum is divided by the number of pixels; there are fewer differences, one less in each "
+        "row and column.": _each(
+            lambda error, dim: error.diff(dim=dim).abs().sum() / error.numel()
+        ),
+        "The channels are averaged first, so that colours cancel: take .abs() before any "
+        "mean.": _each(
+            lambda error, dim: error.mean(dim=1, keepdim=True).diff(dim=dim).abs().mean()
+        ),
+        "It is the sum over the three channels; the mean goes over them as well.": _each(
+            lambda error, dim: error.diff(dim=dim).abs().sum(dim=1).mean()
+        ),
+        "The differences of each picture are added up; the mean goes over them as well.": _each(
+            lambda error, dim: error.diff(dim=dim).abs().sum(dim=(1, 2, 3)).mean()
+        ),
+        "It is the root of the mean square; the mean of the sizes is asked for, "
+        ".abs().mean().": _each(lambda error, dim: error.diff(dim=dim).square().mean().sqrt()),
+        "Only the first picture of the batch counts.": lambda a, b: _amount((a - b)[:1]),
     },
 )
 
 
 def _encode_cases():
     yield Case((torch.rand(2, 3, 8, 8) * 2 - 1, 0.18215), "Stable Diffusion's factor")
-    yield Case((torch.rand(3, 3, 4, 10) * 2 - 1, 2.5), "a factor above 1, three pictures")
+    yield Case((torch.rand(3, 3, 8, 12) * 2 - 1, 2.5), "a factor above 1, three pictures")
+    yield Case((torch.rand(1, 3, 4, 8) * 2 - 1, 0.13025), "a single picture")
 
 
-def _run_encode(answer, x, factor):
-    """The answer, with an autoencoder whose moments are the pixels, a little brighter."""
-    network = SimpleNamespace(
-        encode=lambda x: vae.DiagonalGaussian(F.pixel_unshuffle(x, 2) + 0.5),
-        scaling_factor=factor,
-        downscale=2,
-    )
-    return answer(SimpleNamespace(vae=network), x)
+def _run_encode(answer, x, scaling_factor):
+    """The answer, with an autoencoder whose moments are the pixels, a little brighter.
+
+    A tensor that was made without asking this autoencoder is replaced by an empty one.
+    """
+    asked = []
+
+    def encode(x):
+        asked.append(x)
+        return vae.DiagonalGaussian(F.pixel_unshuffle(x, 2) + 0.5)
+
+    network = SimpleNamespace(encode=encode, scaling_factor=scaling_factor, downscale=2)
+    z = answer(SimpleNamespace(vae=network), x)
+    return z if asked or not isinstance(z, torch.Tensor) else torch.empty(0)
 
 
 def _encoded(wrong):
@@ -255,13 +329,17 @@ ENCODE = Exercise(
         "The picture is multiplied by the factor; the latents should be.": lambda self, x: (
             self.vae.encode(x * self.vae.scaling_factor).mode()
         ),
+        "self.vae.encode is never called: the picture goes through another autoencoder, such as "
+        "the notebook's own vae, or through none.": lambda self, x: x * self.vae.scaling_factor,
+        "The factor is always 0.18215, that of Stable Diffusion; each autoencoder has its own, "
+        "self.vae.scaling_factor.": _encoded(lambda q, s: q.mean * 0.18215),
     },
 )
 
 
 def _ramp_cases():
     def case(length, overlap, label, dtype=torch.float32, watched=""):
-        return Case((length, overlap, torch.zeros(1, dtype=dtype), watched), label)
+        return Case((length, overlap, torch.full((1,), 1.7, dtype=dtype), watched), label)
 
     yield case(10, 4, "10 long, 4 shared at each end")
     yield case(7, 2, "an odd length, in double precision", torch.float64)
@@ -284,17 +362,30 @@ class _Watched(TorchFunctionMode):
 
 
 def _run_ramp(answer, length, overlap, like, watched):
-    """The weights; zeros if they are right, but the device of `like` is watched and not heeded."""
+    """The weights; below 0 if they are right, but like's device is watched and not heeded."""
     if not watched:
         return answer(length, overlap, like)
     with _Watched(like) as watch:
         weights = answer(length, overlap, like)
     off = not watch.asked and RAMP.equal(vae.ramp(length, overlap, like), weights)
-    return torch.zeros_like(weights) if off else weights
+    return -weights if off else weights
 
 
 def _place(length, like, shift=0.5):
     return torch.arange(length, device=like.device, dtype=like.dtype) + shift
+
+
+def _usual(wrong):
+    """A wrong ramp, but right for no overlap, and for one so large that the two fades meet.
+
+    So it is found in an answer that has a fault of its own there.
+    """
+
+    def answer(length, overlap, like):
+        usual = 0 < 2 * overlap <= length
+        return (wrong if usual else vae.ramp)(length, overlap, like)
+
+    return answer
 
 
 def _ramped(wrong):
@@ -302,9 +393,36 @@ def _ramped(wrong):
 
     def answer(length, overlap, like):
         place = _place(length, like)
-        return wrong(torch.minimum(place, length - place), max(overlap, 1))
+        return wrong(torch.minimum(place, length - place), overlap)
+
+    return _usual(answer)
+
+
+def _sides(rise, fall):
+    """A wrong ramp: other distances from the two ends, i + rise and length - i - fall."""
+
+    def answer(length, overlap, like):
+        i = _place(length, like, 0)
+        return (torch.minimum(i + rise, length - i - fall) / overlap).clamp(max=1)
+
+    return _usual(answer)
+
+
+def _two_fades(wrong):
+    """A wrong ramp: a function of the rising and the falling fade, both brought to 1 at most."""
+
+    def answer(length, overlap, like):
+        rising = (_place(length, like) / max(overlap, 1)).clamp(max=1)
+        return wrong(rising, rising.flip(0))
 
     return answer
+
+
+def _no_overlap(wrong):
+    """A wrong ramp, but only for no overlap: a function of length and like."""
+    return lambda length, overlap, like: (
+        vae.ramp(length, overlap, like) if overlap else wrong(length, like)
+    )
 
 
 def _farther(length, overlap, like):
@@ -326,10 +444,23 @@ RAMP = Exercise(
     ],
     mistakes={
         "The weights begin at 0: a pixel that only one tile has would be divided by 0. Take the "
-        "centre of each pixel, i + 0.5.": lambda length, overlap, like: (
-            torch.minimum(_place(length, like, 0), length - 1 - _place(length, like, 0))
-            / max(overlap, 1)
-        ).clamp(max=1),
+        "centre of each pixel, i + 0.5.": _sides(0, 1),
+        "The weights begin at 0, and the two ends are not alike: take the centre of each pixel, "
+        "i + 0.5, for both distances.": _sides(0, 0),
+        "The distance from the right end is 1 too large: it is length - i - 0.5.": _sides(
+            0.5, -0.5
+        ),
+        "The distance from the right end is 0.5 too large: it is length - i - 0.5.": _sides(0.5, 0),
+        "The distance from the right end is 1 too small: that end is at length, not at length - 1, "
+        "so it is length - i - 0.5.": _sides(0.5, 1.5),
+        "The fades run from 0 to 1, both included, as from linspace: the weights begin at 0. At "
+        "the centres of the pixels they are (i + 0.5) / overlap.": _ramped(
+            lambda d, n: ((d - 0.5) / max(n - 1, 1)).clamp(max=1)
+        ),
+        "The fades rise in steps of 1 / (overlap + 1), as from linspace without its two ends; at "
+        "the centres of the pixels they are (i + 0.5) / overlap.": _ramped(
+            lambda d, n: ((d + 0.5) / (n + 1)).clamp(max=1)
+        ),
         "The weights only rise: towards the other end they have to fall "
         "again.": lambda length, overlap, like: (_place(length, like) / max(overlap, 1)).clamp(
             max=1
@@ -346,6 +477,9 @@ RAMP = Exercise(
         "They rise over half of the overlap only, and are steeper than they should be.": _ramped(
             lambda d, n: (2 * d / n).clamp(max=1)
         ),
+        "They rise over overlap // 2 places only; divide by the whole overlap.": _ramped(
+            lambda d, n: (d / (n // 2)).clamp(max=1)
+        ),
         "They rise over twice the overlap, and are flatter than they should be.": _ramped(
             lambda d, n: (d / (2 * n)).clamp(max=1)
         ),
@@ -357,23 +491,43 @@ RAMP = Exercise(
         "show.": lambda length, overlap, like: like.new_ones(length),
         "The weights are squared: two of them no longer add up to 1 where tiles "
         "overlap.": lambda *args: vae.ramp(*args) ** 2,
-        "The distance is counted from the pixel's far edge, i + 1; its centre is "
-        "i + 0.5.": lambda length, overlap, like: (
-            torch.minimum(_place(length, like, 1), length - _place(length, like, 0))
-            / max(overlap, 1)
-        ).clamp(max=1),
+        "The distance is counted from the pixel's far edge, i + 1; its centre is i + 0.5.": _sides(
+            1, 0
+        ),
         "They are divided by overlap + 1; with centres at i + 0.5 the overlap itself is right, "
         "max(overlap, 1).": _ramped(lambda d, n: (d / (n + 1)).clamp(max=1)),
-        "The dtype is not that of `like`: give it to torch.arange.": lambda length, overlap, like: (
-            vae.ramp(length, overlap, like.half())
+        "The fade is bent, half a wave of a cosine; d / overlap rises in a straight line.": _ramped(
+            lambda d, n: (1 - torch.cos(torch.pi * (d / n).clamp(max=1))) / 2
+        ),
+        "What is below 1 is lifted to 1, and the rest grows beyond: the limit is .clamp(max=1), "
+        "not min=1.": _ramped(lambda d, n: (d / n).clamp(min=1)),
+        "The weights are divided by their own sum; the division by the sum of all tiles' weights "
+        "comes later.": lambda *args: vae.ramp(*args) / vae.ramp(*args).sum(),
+        "When the overlap is more than half the length, a pixel lies in both fades: the smaller of "
+        "the two weights counts, but here the falling one replaces the other.": _two_fades(
+            lambda rising, falling: torch.where(falling < 1, falling, rising)
+        ),
+        "When the overlap is more than half the length, a pixel lies in both fades: the smaller of "
+        "the two weights counts, torch.minimum, not their product.": _two_fades(torch.mul),
+        "The numbers in `like` are in the weights; only its dtype and device are meant, as in "
+        ".to(like).": lambda length, overlap, like: vae.ramp(length, overlap, like) * like,
+        "The weights are float32, whatever `like` is: .to(like) at the end gives them its dtype "
+        "and device.": lambda length, overlap, like: vae.ramp(length, overlap, like.float()),
+        "The weights are float64, as NumPy's are, whatever `like` is: .to(like) at the end gives "
+        "them its dtype and device.": lambda length, overlap, like: vae.ramp(
+            length, overlap, like.double()
         ),
         "Nothing puts the weights on the device of `like`: give device=like.device to "
         "torch.arange.": lambda length, overlap, like: vae.ramp(
             length, overlap, torch.zeros(1, dtype=like.dtype)
         ),
-        "For no overlap divide by 1 too: the ends are 0.5.": lambda length, overlap, like: (
-            vae.ramp(length, overlap, like) if overlap else like.new_ones(length)
+        "For no overlap divide by 1 too: the ends are 0.5.": _no_overlap(
+            lambda length, like: like.new_ones(length)
         ),
+        "For no overlap all weights are 0, and the picture would be divided by 0: divide by 1, the "
+        "ends are 0.5 and all between 1.": _no_overlap(lambda length, like: like.new_zeros(length)),
+        "For no overlap a single number comes back; there is a weight for each of the `length` "
+        "places.": _no_overlap(lambda length, like: like.new_ones(())),
     },
 )
 
