@@ -1,21 +1,52 @@
 """The exercises of chapter 09, cross-attention and guidance."""
 
+import functools
 import math
+import re
 
 import torch
+import torch.nn.functional as F
 
 from sdlearn import guidance
-from sdlearn.exercises.bank import Case, Exercise
+from sdlearn.exercises.bank import Case, Exercise, learnt
+
+
+def _advised(call, advice):
+    """call(), an answer's. An error that stops it gets `advice`: part of its text → what to do."""
+    try:
+        return call()
+    except Exception as error:
+        first = str(error).split("\n")[0].rstrip(".")
+        said = [told for part, told in advice.items() if re.search(part, first)]
+        error.args = (f"{first}. {said[0]}",) if said else error.args
+        raise
 
 
 def _weights_cases():
     yield Case((torch.randn(2, 3, 5, 4), torch.randn(2, 3, 7, 4)), "more keys than queries")
     yield Case((torch.randn(1, 2, 6, 8), torch.randn(1, 2, 3, 8)), "more queries than keys")
-    yield Case((4 * torch.randn(2, 1, 4, 3), torch.randn(2, 1, 4, 3)), "large queries")
+    yield Case((100 * torch.randn(2, 1, 4, 3), torch.randn(2, 1, 4, 3)), "large queries")
+    q, k = learnt(torch.randn(1, 2, 4, 5)), learnt(torch.randn(1, 2, 6, 5))
+    yield Case((q, k), "q and k want a gradient")
+
+
+def _run_weights(answer, q, k):
+    advice = {
+        "batch2|must match.* dimension [01]$": "k has to be turned round in its last two "
+        "dimensions: k.transpose(-2, -1).",
+        "must be Tensor, not int": "A size is a plain number: math.sqrt takes it.",
+        r"call numpy\(\)": "Stay with torch: through NumPy no gradient comes back.",
+    }
+    return _advised(lambda: answer(q, k), advice)
 
 
 def _scores(q, k):
     return q @ k.transpose(-2, -1)
+
+
+def _ready(q, k):
+    """The scores as the softmax takes them."""
+    return _scores(q, k) / math.sqrt(q.shape[-1])
 
 
 def _divided(size):
@@ -27,6 +58,7 @@ WEIGHTS = Exercise(
     "guidance.attention_weights",
     reference=guidance.attention_weights,
     cases=_weights_cases,
+    run=_run_weights,
     hints=[
         "Every query with every key: a matrix product, for which k has to be turned round: "
         "k.transpose(-2, -1) is [B, heads, d, M].",
@@ -36,8 +68,8 @@ WEIGHTS = Exercise(
     ],
     mistakes={
         "The softmax is over the queries, so that each word would share itself out among the "
-        "places. Each place shares out 1 among the words: dim=-1.": lambda q, k: (
-            _scores(q, k) / math.sqrt(q.shape[-1])
+        "places. Each place shares out 1 among the words: dim=-1.": lambda q, k: _ready(
+            q, k
         ).softmax(dim=-2),
         "The division by √d is missing.": lambda q, k: _scores(q, k).softmax(dim=-1),
         "The scores are divided by d; it should be √d.": lambda q, k: (
@@ -55,22 +87,55 @@ WEIGHTS = Exercise(
         ),
         "d is the size of a head, the last dimension of q; yours is that of all heads "
         "together.": _divided(lambda q, k: q.shape[1] * q.shape[3]),
-        "The softmax is missing: these are the scores.": lambda q, k: (
-            _scores(q, k) / math.sqrt(q.shape[-1])
-        ),
+        "The softmax is missing: these are the scores.": _ready,
         "The division comes after the softmax, so the rows do not add up to 1: divide "
         "before.": lambda q, k: _scores(q, k).softmax(dim=-1) / math.sqrt(q.shape[-1]),
-        "This is the logarithm of the weights: softmax, not log_softmax.": lambda q, k: (
-            _scores(q, k) / math.sqrt(q.shape[-1])
+        "This is the logarithm of the weights: softmax, not log_softmax.": lambda q, k: _ready(
+            q, k
         ).log_softmax(dim=-1),
         "Queries and keys are exchanged: rows are places of the picture, columns are "
-        "words.": lambda q, k: (_scores(k, q) / math.sqrt(q.shape[-1])).softmax(dim=-1),
+        "words.": lambda q, k: _ready(k, q).softmax(dim=-1),
         "The scores are only divided by their sum; the softmax takes their exponentials "
         "first.": lambda q, k: _scores(q, k) / _scores(q, k).sum(dim=-1, keepdim=True),
         "The softmax is over the heads; it should be over the words, the last "
-        "dimension.": lambda q, k: (_scores(q, k) / math.sqrt(q.shape[-1])).softmax(dim=1),
+        "dimension.": lambda q, k: _ready(q, k).softmax(dim=1),
         "There is a minus sign before the scores: the nearest key gets the smallest "
-        "share.": lambda q, k: (-_scores(q, k) / math.sqrt(q.shape[-1])).softmax(dim=-1),
+        "share.": lambda q, k: (-_ready(q, k)).softmax(dim=-1),
+        "The scores are multiplied by d; they should be divided by √d.": lambda q, k: (
+            _scores(q, k) * q.shape[-1]
+        ).softmax(dim=-1),
+        "The scores are divided by d²; it should be √d.": lambda q, k: (
+            _scores(q, k) / q.shape[-1] ** 2
+        ).softmax(dim=-1),
+        "The scores are always divided by 8, the √d of d = 64: d is the last dimension of "
+        "q.": _divided(lambda q, k: 64),
+        "The scores are always divided by 2, the √d of d = 4: d is the last dimension of "
+        "q.": _divided(lambda q, k: 4),
+        "The numbers of k are only put into another shape (view or reshape), which mixes "
+        "the keys up: k.transpose(-2, -1) turns it round.": lambda q, k: (
+            q @ k.reshape(*k.shape[:2], q.shape[-1], -1) / math.sqrt(q.shape[-1])
+        ).softmax(dim=-1),
+        "The softmax is over the pictures of the batch; it should be over the words, the last "
+        "dimension.": lambda q, k: _ready(q, k).softmax(dim=0),
+        "The softmax is over places and words together, so that the whole table adds up to 1. "
+        "Each row should: dim=-1.": lambda q, k: (
+            _ready(q, k).flatten(2).softmax(dim=-1).view_as(_scores(q, k))
+        ),
+        "Each score becomes a share by itself (sigmoid), so the rows do not add up to 1: softmax "
+        "over the words.": lambda q, k: _ready(q, k).sigmoid(),
+        "These are the exponentials of the scores: each row still has to be divided by its sum, "
+        "which softmax does.": lambda q, k: _ready(q, k).exp(),
+        "One word takes all, the one with the largest score (argmax); softmax gives each word a "
+        "share.": lambda q, k: F.one_hot(_scores(q, k).argmax(dim=-1), k.shape[-2]).float(),
+        "This is A k, what each place is given if k are the values; A itself is asked "
+        "for.": lambda q, k: _ready(q, k).softmax(dim=-1) @ k,
+        "The exponentials are divided by their sum over the queries, dim=-2; each place shares out "
+        "1 among the words, dim=-1. (Take softmax: large scores make exponentials "
+        "infinite.)": lambda q, k: _ready(q, k).exp() / _ready(q, k).exp().sum(-2, keepdim=True),
+        "The exponential of a large score is infinite, and the share NaN. softmax first subtracts "
+        "the largest score of the row, which leaves the shares as they are.": lambda q, k: (
+            _ready(q, k).exp() / _ready(q, k).exp().sum(dim=-1, keepdim=True)
+        ),
     },
 )
 
@@ -82,10 +147,13 @@ def _drop_cases():
     def seeded(n):
         return torch.Generator().manual_seed(n)
 
-    yield Case((*contexts(60, 3, 2), 0.3, seeded(1)), "three in ten are dropped")
+    yield Case((*contexts(60, 3, 2), 0.25, seeded(1)), "a quarter is dropped")
     yield Case((*contexts(60, 5, 4), 0.9, seeded(2)), "nine in ten are dropped")
-    yield Case((*contexts(6, 2, 3), 0.0, seeded(3)), "none is dropped")
+    yield Case((*contexts(300, 2, 3), 0.0, seeded(3)), "none is dropped")
     yield Case((*contexts(6, 2, 3), 1.0, seeded(4)), "all are dropped")
+    yield Case((*contexts(250, 3, 2), 0.004, seeded(5)), "four in a thousand are dropped")
+    yield Case((*contexts(1, 3, 2), 0.5, seeded(11)), "a batch of one caption")
+    yield Case((*contexts(60, 3, 2), 0.4, None), "no generator is given")
 
 
 def _drop(chance, keep=False, put=None):
@@ -103,17 +171,71 @@ def _each(context, generator):
     return torch.rand(len(context), 1, 1, generator=generator)
 
 
+def _drop_tenth(context, empty, share, generator=None):
+    return torch.where(_each(context, generator) < 0.1, empty, context)
+
+
 def _order(context, generator):
     return torch.randperm(len(context), generator=generator)[:, None, None]
 
 
+def _whole(context, empty, got):
+    """True if each caption of an answer is the one that was there, or the empty prompt's."""
+    if not isinstance(got, torch.Tensor):
+        return False
+    if (got.shape, got.dtype, got.device) != (context.shape, context.dtype, context.device):
+        return False
+    kept, dropped = (torch.isclose(got, x).flatten(1).all(dim=1) for x in (context, empty))
+    return bool((kept | dropped).all())
+
+
+@functools.lru_cache(500)
+def _as_good(answer, share, given):
+    """True if captions are dropped with the chance `share`, each for itself: 100 batches of 100.
+
+    And if the generator decides which: the `given` one, else torch's own.
+    """
+    generator = torch.Generator() if given else torch.default_generator
+
+    def drawn():
+        generator.manual_seed(1)
+        batch = torch.ones(100, 2, 1), torch.zeros(1, 2, 1), share
+        batches = [answer(*batch, *[generator] * given) for _ in range(100)]
+        return 1 - torch.stack(batches)[..., 0]
+
+    try:
+        dropped, again = drawn(), drawn()
+    except Exception:  # the student was not asked for these inputs
+        return False
+    one, other = dropped.unbind(dim=2)  # the captions have two tokens
+    spread = share * (1 - share)
+    if spread == 0 or not (torch.equal(dropped, again) and torch.equal(one, other)):
+        return False
+    counts = [one.sum(dim=dim).var() / (100 * spread) for dim in (0, 1)]  # about 1
+    near = abs(float(one.mean()) - share) < 4.5 * math.sqrt(spread / 100**2)
+    return near and all(0.4 < count < 2 for count in counts)
+
+
 def _run_drop(answer, context, empty, share, generator):
-    """The answer; the reference's if it drops as many by the largest numbers, not the smallest."""
-    twins = [torch.Generator().set_state(generator.get_state()) for _ in range(2)]
-    right = guidance.drop_captions(context, empty, share, twins[0])
-    as_good = torch.where(_each(context, twins[1]) < 1 - share, context, empty)
-    got = answer(context, empty, share, generator)
-    return right if DROP.equal(as_good, got) else got
+    """The answer; the reference's if it drops other captions that are drawn just as well."""
+    torch.rand(1)  # else a seed 0 in the answer would be what it starts from, see trial.reseed
+    source, given = generator or torch.default_generator, generator is not None
+    start = source.get_state()
+    right = guidance.drop_captions(context, empty, share, source)
+    source.set_state(start)
+    advice = {
+        rf"tensor [ab] \({len(context)}\)": "One number for each caption has to have the shape "
+        "[B, 1, 1] to go with [B, L, D].",
+        "shape of the mask": "As an index, context[dropped], a mask is [B]; torch.where takes one "
+        "of [B, 1, 1].",
+        "stack expects": "empty is [1, L, D]; a single caption is empty[0].",
+        "argument: 'generator'": "It may be left out: generator=None in the first line.",
+    }
+    if not given:
+        advice["'NoneType' object"] = "generator is None here; torch.rand takes that, too."
+    got = _advised(lambda: answer(context, empty, share, *[source] * given), advice)
+    other = not DROP.equal(right, got) and _whole(context, empty, got)
+    return right if other and _as_good(answer, share, given) else got
 
 
 DROP = Exercise(
@@ -165,13 +287,48 @@ DROP = Exercise(
         "The empty prompt is added to the caption; it should take its place.": _drop(
             _each, put=lambda c, e: c + e
         ),
+        "It drops the same captions each time, those that the seed 0 gives: leave out "
+        "manual_seed, and go on with the generator as it is.": _drop(
+            lambda c, g: _each(c, torch.Generator().manual_seed(0))
+        ),
+        "Without a generator it drops the same captions each time: a new torch.Generator() always "
+        "has the same seed. Pass None on to torch.rand.": _drop(
+            lambda c, g: _each(c, g or torch.Generator())
+        ),
+        "The dropped captions are missing: the batch keeps its size, [B, L, D], and they become "
+        "the empty prompt's (torch.where).": lambda context, empty, share, generator=None: context[
+            _each(context, generator).flatten() >= share
+        ],
+        "One number decides for the whole batch, which then is empty, [1, L, D]: draw one for each "
+        "caption.": lambda context, empty, share, generator=None: (
+            empty if torch.rand(1, generator=generator) < share else context
+        ),
+        "Context and empty are blended, the same for all. Each caption stays, or becomes the empty "
+        "prompt's.": lambda context, empty, share, generator=None: (
+            share * empty + (1 - share) * context
+        ),
+        "It equals F.dropout: single numbers become 0, and the others larger. A caption is dropped "
+        "as a whole, and becomes the empty prompt's.": lambda context, empty, share, g=None: (
+            F.dropout(context, share)
+        ),
+        "A tenth is dropped, whatever share is: compare with share.": _drop_tenth,
+        "Only a hundredth of the share is dropped: torch.rand is between 0 and 1, as share "
+        "is.": _drop(lambda c, g: 100 * _each(c, g)),
+        "The chance is a multiple of 1/10 (torch.randint with 10 numbers), so 0.25 becomes 0.3: "
+        "torch.rand takes any share.": _drop(
+            lambda c, g: torch.randint(10, (len(c), 1, 1), generator=g) / 10
+        ),
+        "The chance is a multiple of 1/100 (torch.randint with 100 numbers), so 0.004 becomes "
+        "0.01: torch.rand takes any share.": _drop(
+            lambda c, g: torch.randint(100, (len(c), 1, 1), generator=g) / 100
+        ),
     },
 )
 
 
 def _guide_cases():
     yield Case((torch.randn(4, 6, 2, 2), 7.5), "two pictures, guidance 7.5")
-    yield Case((torch.randn(6, 2), 2.0), "three points, guidance 2")
+    yield Case((40 * torch.randn(6, 2), 2.0), "three points, guidance 2")
     yield Case((torch.randn(2, 4, 3, 3), 1.0), "guidance 1")
     yield Case((torch.randn(2, 4, 3, 3), 0.0), "guidance 0")
 
@@ -195,8 +352,9 @@ GUIDE = Exercise(
         "without + guidance * (with_prompt - without)",
     ],
     mistakes={
-        "The halves are exchanged: the first half of the batch is the empty prompt's. Yours moves "
-        "away from the prompt.": _halves(lambda u, c, g: c + g * (u - c)),
+        "It is the formula with both answers exchanged, and moves away from the prompt: at "
+        "guidance 1 it gives the first half, the empty prompt's. Either the halves or the two "
+        "terms are the wrong way round.": _halves(lambda u, c, g: c + g * (u - c)),
         "The sign of the difference is wrong: it points from the empty prompt to the prompt, "
         "with_prompt - without.": _halves(lambda u, c, g: u + g * (u - c)),
         "The step begins at the prompt's answer; it begins at the empty prompt's. Guidance 1 would "
@@ -231,6 +389,32 @@ GUIDE = Exercise(
         ),
         "The channels are taken apart, dim=1; output.chunk(2), along dim 0, takes the batch "
         "apart.": lambda output, guidance: _guided(*output.chunk(2, dim=1), guidance),
+        "The last dimension is taken apart, dim=-1; output.chunk(2), along dim 0, takes the batch "
+        "apart.": lambda output, guidance: _guided(*output.chunk(2, dim=-1), guidance),
+        "Only the first two entries of the batch are used, output[0] and output[1]; "
+        "output.chunk(2) gives the halves, B entries each.": lambda output, guidance: _guided(
+            output[0], output[1], guidance
+        ),
+        "The batch is cut after its first entry, [:1] and [1:]; output.chunk(2) gives the halves, "
+        "B entries each.": lambda output, guidance: _guided(output[:1], output[1:], guidance),
+        "The answer is there twice, 2B: one for each picture is expected, B.": _halves(
+            lambda u, c, g: torch.cat([_guided(u, c, g)] * 2)
+        ),
+        "These are both halves, stacked: they still have to become one answer, [B, ...].": _halves(
+            lambda u, c, g: torch.stack([u, c])
+        ),
+        "It equals guidance * with_prompt - without. The weights of the two answers should add up "
+        "to 1: guidance and 1 - guidance.": _halves(lambda u, c, g: g * c - u),
+        "It equals (1 - guidance) * without + with_prompt. The weights of the two answers should "
+        "add up to 1: 1 - guidance and guidance.": _halves(lambda u, c, g: (1 - g) * u + c),
+        "1 - guidance in place of guidance - 1: from the prompt's answer, the rest of the way is "
+        "(guidance - 1) * (with_prompt - without).": _halves(lambda u, c, g: c + (1 - g) * (c - u)),
+        "It equals (without + guidance) * (with_prompt - without): guidance is to multiply the "
+        "difference, before without is added.": _halves(lambda u, c, g: (u + g) * (c - u)),
+        "This is a weighted mean of both answers, which stays between them. Guidance above 1 is to "
+        "go beyond the prompt's.": _halves(lambda u, c, g: (u + g * c) / (1 + g)),
+        "At guidance 0 it gives the prompt's answer; the empty prompt's is asked for. Below 1 the "
+        "formula is the same as above.": _halves(lambda u, c, g: _guided(u, c, max(g, 1))),
     },
 )
 
@@ -239,9 +423,21 @@ def _map_cases():
     def weights(*shape):
         return torch.randn(shape).softmax(dim=-1)
 
-    yield Case((weights(2, 3, 8, 6), [2, 4], (2, 4)), "a word of two tokens, 2 × 4 places")
-    yield Case((weights(1, 4, 15, 5), [1], (5, 3)), "one token, 5 × 3 places")
-    yield Case((weights(2, 2, 16, 7), [4], (4, 4)), "4 × 4 places")
+    yield Case((weights(2, 5, 16, 9), [2, 4, 7], (2, 8)), "a word of three tokens, 2 × 8 places")
+    yield Case((weights(1, 4, 36, 5), [3], (9, 4)), "one token, 9 × 4 places")
+    yield Case((weights(2, 2, 16, 7), [5, 2], (4, 4)), "tokens 5 and 2, 4 × 4 places")
+
+
+def _run_map(answer, weights, tokens, size):
+    n, places = len(tokens), f"({'|'.join(map(str, tokens))})"
+    columns = (
+        "The word's tokens are columns, in the last dimension of weights: weights[..., tokens]."
+    )
+    advice = {
+        rf"dim \d \({n}\)|of size {len(weights) * n}$|index {places} is out of bounds": columns,
+        "tuple of ints": "size is a tuple: unflatten takes it as it is, view and reshape as *size.",
+    }
+    return _advised(lambda: answer(weights, tokens, size), advice)
 
 
 def _map(wrong):
@@ -257,6 +453,11 @@ def _share(weights, tokens):
     return _summed(weights, tokens).mean(dim=1)
 
 
+def _stretched(share, dim):
+    low, high = share.amin(dim, keepdim=True), share.amax(dim, keepdim=True)
+    return (share - low) / (high - low)
+
+
 def _transposed(weights, tokens, size):
     height, width = size
     return _share(weights, tokens).unflatten(1, (width, height)).transpose(1, 2)
@@ -266,6 +467,7 @@ MAP = Exercise(
     "guidance.word_map",
     reference=guidance.word_map,
     cases=_map_cases,
+    run=_run_map,
     hints=[
         "First the mean over the heads, which leaves [B, H·W, M]; then the columns of the word.",
         "weights.mean(dim=1)[:, :, tokens] is [B, H·W, number of tokens]: add these up.",
@@ -325,6 +527,38 @@ MAP = Exercise(
         ),
         "The map is still a row of places: unflatten(1, size) makes it a "
         "picture.": lambda weights, tokens, size: _share(weights, tokens),
+        "The map is stretched to end at 1, by the largest of the batch; the shares themselves are "
+        "asked for.": _map(lambda w, t: _share(w, t) / _share(w, t).max()),
+        "The map is stretched from 0 to 1; the shares themselves are asked for.": _map(
+            lambda w, t: _stretched(_share(w, t), dim=1)
+        ),
+        "The map is stretched from 0 to 1, by the smallest and largest of the batch; the shares "
+        "themselves are asked for.": _map(lambda w, t: _stretched(_share(w, t), dim=(0, 1))),
+        "Only the last token of the word counts; the shares of all add up. (A loop that assigns "
+        "anew keeps the last.)": _map(lambda w, t: w.mean(dim=1)[:, :, t[-1]]),
+        "All columns from the first token to the last are added up, and those between are not the "
+        "word's: weights[..., tokens] takes the list.": _map(
+            lambda w, t: w[..., t[0] : t[-1] + 1].sum(dim=-1).mean(dim=1)
+        ),
+        "The columns from the first token to before the last are added up: weights[..., tokens] "
+        "takes the list.": _map(lambda w, t: w[..., t[0] : t[-1]].sum(dim=-1).mean(dim=1)),
+        "The word's tokens are in the batch: before the places become a picture, add the tokens "
+        "up, sum(dim=-1).": lambda weights, tokens, size: (
+            weights[..., tokens].mean(dim=1).reshape(-1, *size)
+        ),
+        "A softmax is taken once more: weights are shares already.": _map(
+            lambda w, t: _share(w.softmax(dim=-1), t)
+        ),
+        "Places, heads and tokens are mixed up by a reshape: first the mean over the heads, dim=1, "
+        "and the sum over the tokens.": _map(
+            lambda w, t: w[..., t].reshape(len(w), w.shape[2], -1).mean(dim=-1)
+        ),
+        "The batch comes last; it should come first: reshape(-1, *size), or unflatten(1, "
+        "size).": lambda weights, tokens, size: _share(weights, tokens).reshape(*size, -1),
+        "The picture is taken for a square, √(H·W) on each side: its height and width are "
+        "size.": lambda weights, tokens, size: _share(weights, tokens).reshape(
+            -1, math.isqrt(weights.shape[2]), math.isqrt(weights.shape[2])
+        ),
     },
 )
 
