@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 
 from sdlearn import intervals, judge, metrics
 from sdlearn.exercises.bank import Case, Exercise
@@ -15,11 +16,41 @@ def _cloud(n, dim, shift=0.0):
     return torch.randn(n, dim, dtype=torch.float64) @ mix + shift
 
 
+def _tell(remedies, answer, *args, **options):
+    """The answer's value. To what it may raise a remedy is added: {part of the message: remedy}."""
+    try:
+        return answer(*args, **options)
+    except Exception as error:
+        said = [remedy for part, remedy in remedies.items() if part in str(error)]
+        if said:
+            error.args = (f"{str(error).strip().splitlines()[0].rstrip('.')}. {said[0]}",)
+        raise
+
+
 def _frechet_cases():
     yield Case((_cloud(40, 3), _cloud(40, 3)), "both means are near 0")
     yield Case((_cloud(40, 3, 1.0), _cloud(40, 3, -1.0)), "the means differ")
-    yield Case((_cloud(25, 4, 2.0), _cloud(60, 4, 2.5)), "the samples differ in size")
+    yield Case((_cloud(25, 4, 2.0), _cloud(60, 4, 2.5)), "25 and 60 pictures, of 4 features each")
     yield Case((_cloud(30, 2), 3 * _cloud(30, 2)), "one sample is wider")
+    # The means are far apart, so that single precision is still good enough.
+    others = torch.randn(60, 16, dtype=torch.float64) + 8
+    label = "six pictures over and over: some eigenvalues are 0, by rounding negative or complex"
+    yield Case((_cloud(6, 16).repeat(6, 1), others), label)
+
+
+def _run_frechet(answer, a, b):
+    remedies = {
+        "25x25 and 60x60": "Those are covariances of the 25 and 60 pictures; x.T.cov() is that of "
+        "the features",
+        "a (25) must match": "Samples may differ in size: x.mean(dim=0) has a number for each "
+        "feature, whatever their number of pictures",
+        "without overflow": "The eigenvalues are complex: take .real, and .clamp(min=0), before "
+        "their roots are added up",
+        "clamp is not supported": "Take .real first",
+        "positive-definite": "Fewer pictures than features leave eigenvalues of 0; "
+        "torch.linalg.eigvals(cov_a @ cov_b) does not mind",
+    }
+    return _tell(remedies, answer, a, b)
 
 
 def _frechet(apart=None, spread=None, cross=None, cov=None, total=None):
@@ -31,7 +62,7 @@ def _frechet(apart=None, spread=None, cross=None, cov=None, total=None):
     cov = cov or (lambda x: x.T.cov())
     apart = apart or (lambda d: d.square().sum())
     spread = spread or (lambda a, b: a.trace() + b.trace())
-    cross = cross or (lambda a, b: _roots(a @ b))
+    cross = cross or _roots
     total = total or (lambda apart, spread, cross: apart + spread - 2 * cross)
 
     def answer(a, b):
@@ -42,15 +73,16 @@ def _frechet(apart=None, spread=None, cross=None, cov=None, total=None):
     return answer
 
 
-def _roots(matrix):
-    """The sum of the roots of a matrix's eigenvalues."""
-    return torch.linalg.eigvals(matrix).real.clamp(min=0).sqrt().sum()
+def _roots(a, b):
+    """The sum of the roots of the eigenvalues of a product."""
+    return torch.linalg.eigvals(a @ b).real.clamp(min=0).sqrt().sum()
 
 
 FRECHET = Exercise(
     "judging.frechet_distance",
     reference=metrics.frechet_distance,
     cases=_frechet_cases,
+    run=_run_frechet,
     hints=[
         "Three terms: the squared distance of the means, a.mean(dim=0) and b.mean(dim=0); the two "
         "traces; and the root. x.T.cov() is the covariance matrix of a sample [N, D].",
@@ -60,6 +92,14 @@ FRECHET = Exercise(
         "cov_b.trace() - 2 * cross).item()",
     ],
     mistakes={
+        "It is nan everywhere. A matrix's root is not that of each of its numbers, which may be "
+        "negative: add up the roots of the eigenvalues of cov_a @ cov_b.": _frechet(
+            cross=lambda a, b: (a.sqrt() @ b.sqrt()).trace()
+        ),
+        "It is nan where some eigenvalues of cov_a @ cov_b are 0: rounding makes them slightly "
+        "negative, and then they have no root. Take .real.clamp(min=0) before the root.": _frechet(
+            cross=lambda a, b: torch.linalg.eigvals(a @ b).real.sqrt().sum()
+        ),
         "The distance of the means is not squared.": _frechet(apart=lambda d: d.norm()),
         "The squared difference of the means is averaged over the features; it is their "
         "sum.": _frechet(apart=lambda d: d.square().mean()),
@@ -80,12 +120,10 @@ FRECHET = Exercise(
             cross=lambda a, b: (a * b).diagonal().clamp(min=0).sqrt().sum()
         ),
         "Σ_a and Σ_b are multiplied number by number, with *; the product of matrices is "
-        "cov_a @ cov_b.": _frechet(cross=lambda a, b: _roots(a * b)),
+        "cov_a @ cov_b.": _frechet(cross=lambda a, b: _roots(a * b, torch.eye(len(a)).double())),
         "The eigenvalues of Σ_a and of Σ_b are paired by size; those of the product cov_a @ cov_b "
         "are needed.": _frechet(
-            cross=lambda a, b: _roots(
-                torch.linalg.eigvalsh(a).diag() @ torch.linalg.eigvalsh(b).diag()
-            )
+            cross=lambda a, b: _roots(*(torch.linalg.eigvalsh(x).diag() for x in (a, b)))
         ),
         "These are the singular values of Σ_a Σ_b; its eigenvalues are needed, "
         "torch.linalg.eigvals.": _frechet(
@@ -95,8 +133,22 @@ FRECHET = Exercise(
         "torch.linalg.eigvals.": _frechet(
             cross=lambda a, b: torch.linalg.eigvalsh(a @ b).clamp(min=0).sqrt().sum()
         ),
+        "The mean of Σ_a Σ_b and its transpose is symmetric, but its eigenvalues are others: take "
+        "torch.linalg.eigvals(cov_a @ cov_b).": _frechet(
+            cross=lambda a, b: torch.linalg.eigvalsh(a @ b + b @ a).div(2).clamp(min=0).sqrt().sum()
+        ),
+        "√Σ_a √Σ_b is not √(Σ_a Σ_b), and has another trace: take the roots of the eigenvalues of "
+        "cov_a @ cov_b.": _frechet(
+            cross=lambda a, b: (metrics.matrix_root(a) @ metrics.matrix_root(b)).trace()
+        ),
+        "The root of the product of the two traces is taken off; it is the trace of a root, that "
+        "of Σ_a Σ_b.": _frechet(cross=lambda a, b: (a.trace() * b.trace()).sqrt()),
         "Each mean is one number, over everything; each feature has one: .mean(dim=0).": _frechet(
             apart=lambda d: d.mean().square()
+        ),
+        "This is the formula for one dimension, with one mean and one spread over everything: "
+        "every feature has its own, and they hang together.": lambda a, b: float(
+            (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
         ),
         "All numbers of Σ_a and Σ_b are added up; a trace is the sum of the diagonal "
         "alone.": _frechet(spread=lambda a, b: a.sum() + b.sum()),
@@ -123,14 +175,20 @@ FRECHET = Exercise(
         "The products are not divided by N - 1: take x.T.cov().": _frechet(
             cov=lambda x: x.T.cov() * (len(x) - 1)
         ),
+        "The products are divided by 143, whatever the number of pictures: it is len(x) - 1, as in "
+        "x.T.cov().": _frechet(cov=lambda x: x.T.cov() * (len(x) - 1) / 143),
+        "This is the covariance of the pictures, not of the features: cov() takes what varies in "
+        "rows, so x.T.cov().": lambda a, b: _frechet(cov=lambda x: x[: min(len(a), len(b))].cov())(
+            a, b
+        ),
+        "A small number, 0.001, is added to the diagonals of Σ_a and Σ_b: leave it out, the "
+        "eigenvalues need none.": _frechet(
+            cross=lambda a, b: _roots(*(x + 1e-3 * torch.eye(len(x)) for x in (a, b)))
+        ),
         "These are correlations, whose spread is always 1; covariances are needed: "
         "x.T.cov().": _frechet(cov=lambda x: x.T.corrcoef()),
         "This is the distance of the means alone: the spread does not appear in it.": _frechet(
             total=lambda apart, spread, cross: apart
-        ),
-        "The roots of Σ_a and Σ_b are taken off each other in the traces: "
-        "Tr Σ_a + Tr Σ_b comes without roots.": _frechet(
-            spread=lambda a, b: _roots(a) + _roots(b),
         ),
     },
 )
@@ -138,18 +196,33 @@ FRECHET = Exercise(
 
 def _kernel_cases():
     yield Case((_cloud(20, 4), _cloud(20, 4)), "samples of one size")
-    yield Case((_cloud(12, 3, 0.5), _cloud(30, 3)), "the samples differ in size")
+    label = "12 and 30 pictures, whose distance is below 0"
+    yield Case((_cloud(12, 3, 0.5), _cloud(30, 3)), label)
     yield Case((_cloud(25, 6, 1.0), _cloud(25, 6, -1.0)), "the means differ")
 
 
-def _cubed(x, y):
-    return (x @ y.T / x.shape[1] + 1) ** 3
+def _run_kernel(answer, a, b):
+    below = "The squared MMD may be below 0, and is wanted as it is, without a root"
+    remedies = {
+        "math domain error": below,
+        "nonnegative input": below,  # the same from Python 3.14 on
+        "(3x12 and 30x3)": "x.T @ y sums over the pictures; x @ y.T has the products of all pairs",
+        "a (12) must match": "Every picture meets every other: x @ y.T has the products of all "
+        "pairs, whatever the number of pictures",
+    }
+    return _tell(remedies, answer, a, b)
 
 
-def _kernel(kernel=_cubed, within=None, between=None, total=None):
+def _power(divisor=lambda x: x.shape[1], plus=1, power=3):
+    """A kernel (x·y / divisor + plus) ** power."""
+    return lambda x, y: (x @ y.T / divisor(x) + plus) ** power
+
+
+def _kernel(kernel=None, within=None, between=None, total=None):
     """A wrong kernel_distance: the kernel of two samples, and what is done with its matrices."""
-    within = within or (lambda k: (k.sum() - k.trace()) / (len(k) * (len(k) - 1)))
-    between = between or (lambda k: k.mean())
+    kernel = kernel or _power()
+    within = within or (lambda k: _others(k) / _pairs(k))
+    between = between or torch.mean
     total = total or (lambda aa, bb, ab: aa + bb - 2 * ab)
 
     def answer(a, b):
@@ -158,16 +231,25 @@ def _kernel(kernel=_cubed, within=None, between=None, total=None):
     return answer
 
 
-def _off_diagonal(k):
-    """The mean of a matrix [N, M] without the places where both numbers are the same."""
-    keep = ~torch.eye(*k.shape, dtype=torch.bool)
-    return k[keep].mean()
+def _others(k):
+    """The sum of a matrix [N, M] without its diagonal."""
+    return k.sum() - k.trace()
+
+
+def _pairs(x):
+    """How many pairs of two different pictures there are in x, in both orders."""
+    return len(x) * (len(x) - 1)
+
+
+# Both means of the kernel, as if there were always 144 pictures.
+_OF_144 = dict(within=lambda k: _others(k) / (144 * 143), between=lambda k: k.sum() / 144**2)
 
 
 KERNEL = Exercise(
     "judging.kernel_distance",
     reference=metrics.kernel_distance,
     cases=_kernel_cases,
+    run=_run_kernel,
     hints=[
         "The kernel of all pairs at once is a matrix: (a @ b.T / D + 1) ** 3, with D = a.shape[1].",
         "Within a sample, leave out the pairs of a picture with itself: they stand on the "
@@ -176,20 +258,48 @@ KERNEL = Exercise(
     ],
     mistakes={
         "Pairs of a picture with itself are counted, so the distance is biased: leave the diagonal "
-        "out, and divide by N(N-1).": _kernel(within=lambda k: k.mean()),
+        "out, and divide by N(N-1).": _kernel(within=torch.mean),
         "The diagonal is left out, but the sum is divided by N²; there are N(N-1) pairs "
-        "left.": _kernel(within=lambda k: (k.sum() - k.trace()) / k.numel()),
+        "left.": _kernel(within=lambda k: _others(k) / k.numel()),
         "The sum is divided by N(N-1), but the diagonal is still in it.": _kernel(
-            within=lambda k: k.sum() / (len(k) * (len(k) - 1))
+            within=lambda k: k.sum() / _pairs(k)
         ),
         "The pairs within a sample count twice: divide by N(N-1), not by half of it.": _kernel(
-            within=lambda k: 2 * (k.sum() - k.trace()) / (len(k) * (len(k) - 1))
+            within=lambda k: 2 * _others(k) / _pairs(k)
         ),
         "Each pair is counted once but divided by N(N-1), which counts it twice.": _kernel(
-            within=lambda k: k.triu(1).sum() / (len(k) * (len(k) - 1))
+            within=lambda k: k.triu(1).sum() / _pairs(k)
         ),
-        "Between the two samples all pairs count, also those with the same number: they are "
-        "different pictures.": _kernel(between=_off_diagonal),
+        "The mean of the diagonal is taken off the mean of all pairs: take the diagonal's sum off "
+        "the sum of all, then divide by N(N-1).": _kernel(
+            within=lambda k: k.mean() - k.diagonal().mean()
+        ),
+        "The diagonal is emptied before 1 is added and the power taken, so it is full of ones: "
+        "leave it out afterwards.": _kernel(within=lambda k: (_others(k) + len(k)) / _pairs(k)),
+        "N is taken off for the pairs of a picture with itself, but k(x, x) is not 1: take off the "
+        "diagonal's sum, k.trace().": _kernel(within=lambda k: (k.sum() - len(k)) / _pairs(k)),
+        "The diagonal is left out within a, but is still in it within b.": lambda a, b: (
+            metrics.kernel_distance(a, b) - metrics.kernel_distance(b, b) / 2
+        ),
+        "The pairs within b are divided by N(N-1), the number of those within a: there are "
+        "M(M-1).": lambda a, b: _kernel(
+            total=lambda aa, bb, ab: aa + bb * _pairs(b) / _pairs(a) - 2 * ab
+        )(a, b),
+        "All sums are divided as if b had as many pictures as a: N(N-1) is for a, M(M-1) for b, "
+        "and NM for what is between.": lambda a, b: _kernel(
+            total=lambda aa, bb, ab: aa + bb * _pairs(b) / _pairs(a) - 2 * ab * len(b) / len(a)
+        )(a, b),
+        "The diagonal is left out between the samples as well. There no pair is a picture with "
+        "itself: all NM count, divided by NM.": _kernel(between=lambda k: _others(k) / _pairs(k)),
+        "The sum between the samples is divided by N(N-1); it has NM pairs.": _kernel(
+            between=lambda k: k.sum() / _pairs(k)
+        ),
+        "The sum between the samples is divided by N alone; it has NM pairs.": _kernel(
+            between=lambda k: k.sum() / len(k)
+        ),
+        "The sum between the samples is divided by nothing; it has NM pairs.": _kernel(
+            between=torch.sum
+        ),
         "The mean between the samples is taken off once; twice is right: for equal distributions "
         "the distance has to be 0.": _kernel(total=lambda aa, bb, ab: aa + bb - ab),
         "The signs are turned: within is added, between taken off.": _kernel(
@@ -206,9 +316,10 @@ KERNEL = Exercise(
         "This is the mean of the kernel between the samples alone.": _kernel(
             total=lambda aa, bb, ab: ab
         ),
-        "This is the root of its size; the squared MMD is wanted, which may be below 0.": _kernel(
-            total=lambda aa, bb, ab: (aa + bb - 2 * ab).abs().sqrt()
-        ),
+        "This is the root. KID is the squared MMD as it is, which may be below 0, where it has no "
+        "root.": _kernel(total=lambda aa, bb, ab: (aa + bb - 2 * ab).sqrt()),
+        "This is the root, and 0 where there is none. KID is the squared MMD as it is, which may "
+        "be below 0.": _kernel(total=lambda aa, bb, ab: (aa + bb - 2 * ab).relu().sqrt()),
         "What is below 0 is cut off. Leave it: for equal distributions it is below 0 as a matter "
         "of course, and cut off the mean would be biased.": _kernel(
             total=lambda aa, bb, ab: (aa + bb - 2 * ab).clamp(min=0)
@@ -216,38 +327,42 @@ KERNEL = Exercise(
         "The sign is taken off, abs(). Leave it: for equal distributions it is below 0 as a matter "
         "of course.": _kernel(total=lambda aa, bb, ab: (aa + bb - 2 * ab).abs()),
         "The diagonal is still in the triangle: triu(1) leaves it out.": _kernel(
-            within=lambda k: 2 * k.triu().sum() / (len(k) * (len(k) - 1))
+            within=lambda k: 2 * k.triu().sum() / _pairs(k)
         ),
-        "The kernel is squared; it should be cubed.": _kernel(
-            lambda x, y: (x @ y.T / x.shape[1] + 1) ** 2
-        ),
+        "The kernel is squared; it should be cubed.": _kernel(_power(power=2)),
+        "The kernel is raised to the fourth power; it should be cubed.": _kernel(_power(power=4)),
         "The kernel is not raised to the third power: this compares the means alone.": _kernel(
-            lambda x, y: x @ y.T / x.shape[1] + 1
+            _power(power=1)
         ),
         "The 1 in the kernel is missing, or added after the power, where it cancels out; it "
-        "belongs inside the brackets.": _kernel(lambda x, y: (x @ y.T / x.shape[1]) ** 3),
-        "The products are not divided by the number of features, D.": _kernel(
-            lambda x, y: (x @ y.T + 1) ** 3
-        ),
+        "belongs inside the brackets.": _kernel(_power(plus=0)),
+        "The products are not divided by the number of features, D.": _kernel(_power(lambda x: 1)),
         "The products are divided by the root of D, as in attention; here it is D.": _kernel(
-            lambda x, y: (x @ y.T / math.sqrt(x.shape[1]) + 1) ** 3
+            _power(lambda x: math.sqrt(x.shape[1]))
         ),
         "The products are divided by len(a), the number of pictures; D, the number of features, "
-        "belongs there.": lambda a, b: _kernel(lambda x, y: (x @ y.T / len(a) + 1) ** 3)(a, b),
+        "belongs there.": lambda a, b: _kernel(_power(lambda x: len(a)))(a, b),
         "The products are divided by the number of pictures of each sample; D, the number of "
-        "features, belongs there.": _kernel(lambda x, y: (x @ y.T / len(x) + 1) ** 3),
+        "features, belongs there.": _kernel(_power(len)),
         "The products are divided by 128, whatever the number of features: D is "
-        "a.shape[1].": _kernel(lambda x, y: (x @ y.T / 128 + 1) ** 3),
+        "a.shape[1].": _kernel(_power(lambda x: 128)),
+        "The sizes are fixed, 128 features and 144 pictures: they are a.shape[1], len(a) and "
+        "len(b).": _kernel(_power(lambda x: 128), **_OF_144),
+        "The number of pictures is fixed, 144: it is len(a) and len(b).": _kernel(**_OF_144),
         "The sum of x·y and 1 is divided by D; x·y alone is.": _kernel(
             lambda x, y: ((x @ y.T + 1) / x.shape[1]) ** 3
+        ),
+        "The kernel is divided by D after the power; x·y alone is, before 1 is added.": _kernel(
+            lambda x, y: (x @ y.T + 1) ** 3 / x.shape[1]
         ),
         "This is a Gaussian kernel; KID's is (x·y/D + 1)³.": _kernel(
             lambda x, y: (-(torch.cdist(x, y) ** 2) / 2).exp()
         ),
+        "This is a Gaussian kernel, of a width √D; KID's is (x·y/D + 1)³.": _kernel(
+            lambda x, y: (-(torch.cdist(x, y) ** 2) / (2 * x.shape[1])).exp()
+        ),
         "The features are brought to length 1 first; KID takes them as they are.": _kernel(
-            lambda x, y: _cubed(
-                torch.nn.functional.normalize(x, dim=1), torch.nn.functional.normalize(y, dim=1)
-            )
+            lambda x, y: _power()(F.normalize(x, dim=1), F.normalize(y, dim=1))
         ),
     },
 )
@@ -256,6 +371,19 @@ KERNEL = Exercise(
 def _shares():
     for right, n in ((8, 10), (0, 10), (20, 20), (81, 263)):
         yield Case((torch.arange(n) < right,), f"{right} of {n} are right")
+
+
+def _run_wilson(answer, right):
+    below = (
+        "Below the root it is negative: p has to be a share from 0 to 1, and p(1-p) stands there"
+    )
+    remedies = {
+        "math domain error": below,
+        "nonnegative input": below,  # the same from Python 3.14 on
+        "mean():": "A bool has no mean: right.double().mean() has one",
+        "division by zero": "n is how many there are, len(right), not how many are right",
+    }
+    return _tell(remedies, answer, right)
 
 
 def _interval(ends):
@@ -268,7 +396,12 @@ def _interval(ends):
     return answer
 
 
-def _wilson(middle=None, inside=None, scale=None, width=None, z=None):
+def _filled(fill):
+    """A wrong wilson with right numbers: fill(share, low, high, number) → what the Share gets."""
+    return lambda right, chance=None: Share(*fill(*wilson(right)[:4]))
+
+
+def _ends(middle=None, inside=None, scale=None, width=None, z=None):
     """Ends by the formula, one part of it wrong. inside: below the root. scale: the divisor."""
     middle = middle or (lambda p, n, z: p + z * z / (2 * n))
     inside = inside or (lambda p, n, z: p * (1 - p) / n + z * z / (4 * n * n))
@@ -285,10 +418,25 @@ def _wilson(middle=None, inside=None, scale=None, width=None, z=None):
     return ends
 
 
+def _wilson(*wrong, **parts):
+    """A wrong wilson, by the part of the formula that is wrong (see `_ends`)."""
+    return _interval(_ends(*wrong, **parts))
+
+
+def _usual(p, n, z):
+    """p ± z √(p(1-p)/n) where that lies within 0 … 1 and has a width, Wilson's elsewhere.
+
+    So whoever cuts it off at 0 and 1, or not, or takes another there, makes this mistake too.
+    """
+    half = z * math.sqrt(p * (1 - p) / n)
+    return (p - half, p + half) if half and half < min(p, 1 - p) else _ends()(p, n, z)
+
+
 WILSON = Exercise(
     "judging.wilson",
     reference=intervals.wilson,
     cases=_shares,
+    run=_run_wilson,
     hints=[
         "The two ends differ in one sign only: compute the middle of the interval and half its "
         "width, one after the other.",
@@ -299,80 +447,95 @@ WILSON = Exercise(
     ],
     returns=("share", "low", "high", "number", "chance"),
     mistakes={
-        "This is p ± z √(p(1-p)/n), which has no width at 20 of 20: Wilson's has z²/2n in the "
-        "middle and z²/4n² below the root.": _interval(
-            _wilson(lambda p, n, z: p, lambda p, n, z: p * (1 - p) / n, lambda n, z: (1, 1))
+        "This is p ± z √(p(1-p)/n): at 20 of 20 it has no width, elsewhere it may leave 0 … 1, and "
+        "to cut it off there mends neither. Wilson's has z²/2n in the middle and z²/4n² below the "
+        "root, and is divided by 1 + z²/n.": _interval(_usual),
+        "Python reads z**2 / 2*n as (z**2 / 2) * n: put brackets round what is divided by, "
+        "z**2 / (2*n).": _wilson(lambda p, n, z: p + z**2 / 2 * n),
+        "Python reads z**2 / 4*n**2 as (z**2 / 4) * n**2: put brackets round what is divided by, "
+        "z**2 / (4*n**2).": _wilson(inside=lambda p, n, z: p * (1 - p) / n + z**2 / 4 * n**2),
+        "Python reads z**2 / 2*n as (z**2 / 2) * n, and the same with 4*n**2: put brackets round "
+        "what is divided by, z**2 / (2*n) and z**2 / (4*n**2).": _wilson(
+            lambda p, n, z: p + z**2 / 2 * n,
+            lambda p, n, z: p * (1 - p) / n + z**2 / 4 * n**2,
+        ),
+        "z²/n is added to both ends: Python reads x / 1 + z**2/n as x + z**2/n. Put brackets round "
+        "what is divided by, (1 + z**2/n).": _interval(
+            lambda p, n, z: [v + z**2 / n for v in _ends(scale=lambda n, z: (1, 1))(p, n, z)]
         ),
         "The middle is p itself; Wilson's is moved towards one half: "
-        "(p + z²/2n) / (1 + z²/n).": _interval(
-            _wilson(lambda p, n, z: p, scale=lambda n, z: (1, 1 + z * z / n))
+        "(p + z²/2n) / (1 + z²/n).": _wilson(
+            lambda p, n, z: p, scale=lambda n, z: (1, 1 + z * z / n)
         ),
-        "Nothing is divided by 1 + z²/n.": _interval(_wilson(scale=lambda n, z: (1, 1))),
-        "The middle is not divided by 1 + z²/n.": _interval(
-            _wilson(scale=lambda n, z: (1, 1 + z * z / n))
+        "Nothing is divided by 1 + z²/n.": _wilson(scale=lambda n, z: (1, 1)),
+        "The middle is not divided by 1 + z²/n.": _wilson(scale=lambda n, z: (1, 1 + z * z / n)),
+        "The half width is not divided by 1 + z²/n.": _wilson(
+            scale=lambda n, z: (1 + z * z / n, 1)
         ),
-        "The half width is not divided by 1 + z²/n.": _interval(
-            _wilson(scale=lambda n, z: (1 + z * z / n, 1))
+        "The middle has z²/n where z²/2n belongs.": _wilson(lambda p, n, z: p + z * z / n),
+        "The middle is p divided by 1 + z²/n: z²/2n is missing above.": _wilson(lambda p, n, z: p),
+        "Below the root stands z²/4n where z²/4n² belongs.": _wilson(
+            inside=lambda p, n, z: p * (1 - p) / n + z * z / (4 * n)
         ),
-        "The middle has z²/n where z²/2n belongs.": _interval(
-            _wilson(lambda p, n, z: p + z * z / n)
+        "Below the root stands z²/2n² where z²/4n² belongs.": _wilson(
+            inside=lambda p, n, z: p * (1 - p) / n + z * z / (2 * n * n)
         ),
-        "The middle is p divided by 1 + z²/n: z²/2n is missing above.": _interval(
-            _wilson(lambda p, n, z: p)
+        "Below the root z²/4n² is missing: at 20 of 20 nothing would be left of it.": _wilson(
+            inside=lambda p, n, z: p * (1 - p) / n
         ),
-        "Below the root stands z²/4n where z²/4n² belongs.": _interval(
-            _wilson(inside=lambda p, n, z: p * (1 - p) / n + z * z / (4 * n))
+        "Below the root p(1-p) is divided by n - 1; it is n.": _wilson(
+            inside=lambda p, n, z: p * (1 - p) / (n - 1) + z * z / (4 * n * n)
         ),
-        "Below the root stands z²/2n² where z²/4n² belongs.": _interval(
-            _wilson(inside=lambda p, n, z: p * (1 - p) / n + z * z / (2 * n * n))
+        "n - 1 stands in the place of n.": _interval(lambda p, n, z: _ends()(p, n - 1, z)),
+        "Below the root p(1-p) is not divided by n.": _wilson(
+            inside=lambda p, n, z: p * (1 - p) + z * z / (4 * n * n)
         ),
-        "Below the root z²/4n² is missing: at 20 of 20 nothing would be left of it.": _interval(
-            _wilson(inside=lambda p, n, z: p * (1 - p) / n)
+        "Below the root stands p/n; it is p(1-p)/n.": _wilson(
+            inside=lambda p, n, z: p / n + z * z / (4 * n * n)
         ),
-        "Below the root p(1-p) is divided by n - 1; it is n.": _interval(
-            _wilson(inside=lambda p, n, z: p * (1 - p) / (n - 1) + z * z / (4 * n * n))
+        "The root is missing.": _wilson(width=lambda inside, z: z * inside),
+        "The half width is not multiplied by z: this is one standard deviation, 68%.": _wilson(
+            width=lambda inside, z: math.sqrt(inside)
         ),
-        "Below the root p(1-p) is not divided by n.": _interval(
-            _wilson(inside=lambda p, n, z: p * (1 - p) + z * z / (4 * n * n))
+        "z stands where z² belongs.": _wilson(
+            lambda p, n, z: p + z / (2 * n),
+            lambda p, n, z: p * (1 - p) / n + z / (4 * n * n),
+            lambda n, z: (1 + z / n,) * 2,
         ),
-        "Below the root stands p/n; it is p(1-p)/n.": _interval(
-            _wilson(inside=lambda p, n, z: p / n + z * z / (4 * n * n))
+        **{
+            f"This is an interval of {part}; for 95% z is 1.959964.": _wilson(z=z)
+            for part, z in (("90%", 1.644854), ("99%", 2.575829), ("68%, with z = 1", 1.0))
+        },
+        "z is 0.95, the share; for an interval of 95% it is 1.959964.": _wilson(z=0.95),
+        "z is rounded to 2; for 95% it is 1.959964.": _wilson(z=2.0),
+        "The interval is twice as wide as it should be.": _wilson(
+            width=lambda inside, z: 2 * z * math.sqrt(inside)
         ),
-        "The root is missing.": _interval(_wilson(width=lambda inside, z: z * inside)),
-        "The half width is not multiplied by z: this is one standard deviation, 68%.": _interval(
-            _wilson(width=lambda inside, z: math.sqrt(inside))
+        "The interval is half as wide as it should be: middle - half and middle + half.": _wilson(
+            width=lambda inside, z: z / 2 * math.sqrt(inside)
         ),
-        "z stands where z² belongs.": _interval(
-            _wilson(
-                lambda p, n, z: p + z / (2 * n),
-                lambda p, n, z: p * (1 - p) / n + z / (4 * n * n),
-                lambda n, z: (1 + z / n,) * 2,
-            )
+        "low and high are exchanged.": _filled(lambda p, low, high, n: (p, high, low, n)),
+        "The order is low, share, high; it should be share, low, high.": _filled(
+            lambda p, low, high, n: (low, p, high, n)
         ),
-        "This z leaves 5% out on each side, an interval of 90%; for 95% it is 1.959964.": _interval(
-            _wilson(z=1.644854)
+        "The share is the middle of the interval; it should be p, as it was seen.": _filled(
+            lambda p, low, high, n: ((low + high) / 2, low, high, n)
         ),
-        "This is an interval of 99%; for 95% z is 1.959964.": _interval(_wilson(z=2.575829)),
-        "z is 1, an interval of 68%; for 95% it is 1.959964.": _interval(_wilson(z=1.0)),
-        "z is rounded to 2; for 95% it is 1.959964.": _interval(_wilson(z=2.0)),
-        "The interval is twice as wide as it should be.": _interval(
-            _wilson(width=lambda inside, z: 2 * z * math.sqrt(inside))
+        "The share is how many are right: divide by n.": _filled(
+            lambda p, low, high, n: (p * n, low, high, n)
         ),
-        "The interval is half as wide as it should be: middle - half and middle + half.": _interval(
-            _wilson(width=lambda inside, z: z / 2 * math.sqrt(inside))
-        ),
-        "low and high are exchanged.": _interval(lambda p, n, z: _wilson()(p, n, z)[::-1]),
         "In place of low and high there are the middle and half the width: return "
-        "middle - half and middle + half.": _interval(
-            lambda p, n, z: (
-                sum(_wilson()(p, n, z)) / 2,
-                -math.dist(*[[v] for v in _wilson()(p, n, z)]) / -2,
-            )  # fmt: skip
+        "middle - half and middle + half.": _filled(
+            lambda p, low, high, n: (p, (low + high) / 2, (high - low) / 2, n)
         ),
-        "number is how many are right; it should be how many there "
-        "are, len(right).": lambda right, chance=None: Share(*wilson(right)[:3], int(right.sum())),
-        "These are percent; shares from 0 to 1 are expected.": lambda right, chance=None: Share(
-            *[100 * v for v in wilson(right)[:3]], len(right)
+        "number is how many are right; it should be how many there are, len(right).": _filled(
+            lambda p, low, high, n: (p, low, high, round(p * n))
+        ),
+        "number is fixed, 144; it should be how many there are, len(right).": _filled(
+            lambda p, low, high, n: (p, low, high, 144)
+        ),
+        "These are percent; shares from 0 to 1 are expected.": _filled(
+            lambda p, low, high, n: (100 * p, 100 * low, 100 * high, n)
         ),
     },
 )
@@ -387,55 +550,103 @@ def _manifold_cases():
     yield Case((_cloud(40, 2), _cloud(50, 2)), "k = 3, keep = 0.5")
     yield Case((1.5 * _cloud(37, 3), outlier(45, 3), 3, 0.5), "one point of b lies far out")
     yield Case((_cloud(37, 2, 1.0), _cloud(47, 2), 2, 0.7), "k = 2, keep = 0.7")
-    yield Case((_cloud(32, 2), _cloud(32, 2, 0.7), 5, 1.0), "k = 5, all points kept")
+    yield Case((_cloud(32, 2), _cloud(32, 2, 2.0), 5, 1.0), "k = 5, all points kept")
+    six = 0.5 * _cloud(6, 2)
+    yield Case((six.repeat(4, 1), _cloud(24, 2, 0.5)), "a is six points, four times over")
 
 
-def _manifold(radius=None, keep=None, inside=None, order=None):
+def _run_manifold(answer, a, b, k=None, keep=None):
+    remedies = {
+        "argument 'k": "Keep the first line as it was given, with k=3 and keep=0.5",
+        "kthvalue": "kthvalue gives the values and their places: take .values",
+        "is invalid for input of size": "Were zeros left out? By rounding they are not all 0: let "
+        "them be, and take neighbour k + 1",
+        "must match the size": "In torch.cdist(x, sample[kept]) each row is a point of x, each "
+        "column a point that is kept, and so is each number of reach[kept]",
+    }
+    options = {name: value for name, value in (("k", k), ("keep", keep)) if value is not None}
+    return _tell(remedies, answer, a, b, **options)
+
+
+def _manifold(radius=None, keep=None, inside=None, order=None, near=None, share=wilson):
     """A wrong manifold_shares, by the part that is wrong.
 
-    radius(distances within the sample, k), keep(radius, share) → which points count,
+    radius(distances from the sample, k), keep(radius, share) → which points count,
     inside(distances to those kept, their radius) → which are covered, order(precision, recall).
+    near(x, sample) → where a point's neighbours are looked for. share(those covered).
     """
-    radius = radius or (lambda d, k: d.kthvalue(k + 1, dim=1).values)
+    radius = radius or _nth(lambda k: k + 1)
     keep = keep or (lambda r, share: r <= r.quantile(share))
     inside = inside or (lambda d, r: (d <= r).any(dim=1))
     order = order or (lambda precision, recall: (precision, recall))
+    near = near or (lambda x, sample: sample)
 
-    def covered(x, sample, k, share):
-        r = radius(torch.cdist(sample, sample), k)
-        kept = keep(r, share)
-        return inside(torch.cdist(x, sample[kept]), r[kept])
+    def covered(x, sample, k, part):
+        r = radius(torch.cdist(sample, near(x, sample)), k)
+        kept = keep(r, part)
+        return share(inside(torch.cdist(x, sample[kept]), r[kept]))
 
     def answer(a, b, k=3, keep=0.5):
-        return order(wilson(covered(a, b, k, keep)), wilson(covered(b, a, k, keep)))
+        return order(covered(a, b, k, keep), covered(b, a, k, keep))
 
     return answer
 
 
-def _by_own_radius(a, b, k=3, keep=0.5):
-    """Each judged point has the reach, in place of the sample's."""
+def _nth(number):
+    """A radius for `_manifold`, the distance number(k) by size in each row."""
+    return lambda d, k: d.kthvalue(number(k), dim=1).values
 
-    def covered(x, sample):
+
+def _by_own_radius(count):
+    """Each judged point has the reach, in place of the sample's. count(inside, kept)."""
+
+    def covered(x, sample, k, keep):
         r = torch.cdist(x, x).kthvalue(k + 1, dim=1).values
-        near = torch.cdist(x, sample).min(dim=1).values
-        return (near <= r) & (r <= r.quantile(keep))
+        inside = torch.cdist(x, sample).min(dim=1).values <= r
+        return wilson(count(inside, r <= r.quantile(keep)))
 
-    return wilson(covered(a, b)), wilson(covered(b, a))
+    return lambda a, b, k=3, keep=0.5: (covered(a, b, k, keep), covered(b, a, k, keep))
 
 
 def _within_itself(a, b, k=3, keep=0.5):
     """Each sample asked whether it covers itself."""
-    return judge.manifold_shares(a, a, k, keep)[0], judge.manifold_shares(b, b, k, keep)[0]
+    return _manifold()(a, a, k, keep)[0], _manifold()(b, b, k, keep)[0]
+
+
+def _among_the_kept(a, b, k=3, keep=0.5):
+    """The reach is computed again, among those that are kept."""
+
+    def kept(x):
+        r = torch.cdist(x, x).kthvalue(k + 1, dim=1).values
+        return x[r <= r.quantile(keep)]
+
+    return _manifold()(a, kept(b), k, 1.0)[0], _manifold()(kept(a), b, k, 1.0)[1]
+
+
+def _one_reach(a, b, k=3, keep=0.5):
+    """The quantile is the reach of all points."""
+
+    def radius(d, k):
+        return d.kthvalue(k + 1, dim=1).values.quantile(keep).expand(len(d))
+
+    return _manifold(radius, keep=lambda r, share: r > -1)(a, b, k, keep)
 
 
 def _opposite(share):
     return wilson(torch.arange(share.number) >= round(share.share * share.number))
 
 
+def _usual_share(covered):
+    p, n = covered.double().mean().item(), len(covered)
+    half = 1.959964 * math.sqrt(p * (1 - p) / n)
+    return Share(p, p - half, p + half, n)
+
+
 MANIFOLD = Exercise(
     "judging.manifold_shares",
     reference=judge.manifold_shares,
     cases=_manifold_cases,
+    run=_run_manifold,
     hints=[
         "Write a helper covered(x, sample) first. Every point of the sample has a reach; x is "
         "covered if it lies within the reach of at least one of those points that are kept.",
@@ -448,24 +659,40 @@ MANIFOLD = Exercise(
     returns=("precision", "recall"),
     mistakes={
         "Each point counts as a neighbour of itself, at distance 0: the k-th other one is number "
-        "k + 1.": _manifold(lambda d, k: d.kthvalue(k, dim=1).values),
+        "k + 1.": _manifold(_nth(lambda k: k)),
+        "Each point counts as a neighbour of itself, so the k-th other one is number k + 1. And "
+        "precision and recall are exchanged: precision is the share of a that b covers.": _manifold(
+            _nth(lambda k: k), order=lambda p, r: (r, p)
+        ),
+        "Distances of 0 are left out. But a point may have copies, and its distance to itself is "
+        "1e-7 by rounding: leave nothing out, and take neighbour k + 1.": _manifold(
+            lambda d, k: d.masked_fill(d == 0, math.inf).kthvalue(k, dim=1).values
+        ),
+        "k and keep are fixed, at 3 and 0.5: take kthvalue(k + 1) and quantile(keep).": _manifold(
+            _nth(lambda k: 4), lambda r, share: r <= r.median()
+        ),
+        "The reach goes to the third neighbour, whatever k is: kthvalue(k + 1).": _manifold(
+            _nth(lambda k: 4)
+        ),
         "The reach goes to neighbour k + 1: kthvalue counts from 1, and the point itself is "
-        "one.": _manifold(lambda d, k: d.kthvalue(k + 2, dim=1).values),
-        "The reach goes to the nearest neighbour, whatever k is.": _manifold(
-            lambda d, k: d.kthvalue(2, dim=1).values
-        ),
-        "The reach goes to the farthest neighbour; it goes to the k-th nearest.": _manifold(
-            lambda d, k: d.max(dim=1).values
-        ),
+        "one.": _manifold(_nth(lambda k: k + 2)),
+        "The reach goes to the nearest neighbour, whatever k is.": _manifold(_nth(lambda k: 2)),
         "The reach is the mean distance to the k nearest; it is the distance to the k-th "
         "alone.": _manifold(lambda d, k: d.sort(dim=1).values[:, 1 : k + 1].mean(dim=1)),
         "The reach goes to one of the farthest: topk gives the largest, unless "
         "largest=False.": _manifold(lambda d, k: d.topk(k + 1, dim=1).values[:, -1]),
-        "All points have the reach of the largest; each has its own.": _manifold(
-            inside=lambda d, r: (d <= r.max()).any(dim=1)
-        ),
-        "All points have the same reach, the mean; each has its own.": _manifold(
-            lambda d, k: d.kthvalue(k + 1, dim=1).values.mean().expand(len(d))
+        "All points have the same reach, the quantile; each has its own, and the quantile only "
+        "says which are kept.": _one_reach,
+        "Reaches are computed again among the points that are kept: they come first, from the "
+        "whole sample.": _among_the_kept,
+        "A point's reach goes to its k-th neighbour in the other sample; it goes to the k-th in "
+        "its own.": _manifold(_nth(lambda k: k), near=lambda x, sample: x),
+        "A point's reach goes to its neighbour k + 1 in the other sample; it goes to the k-th in "
+        "its own.": _manifold(near=lambda x, sample: x),
+        "A point's neighbours are looked for in both samples together; its own alone "
+        "counts.": _manifold(near=lambda x, sample: torch.cat([sample, x])),
+        "Squared distances are compared with reaches that are not squared.": _manifold(
+            inside=lambda d, r: (d**2 <= r).any(dim=1)
         ),
         "All points are kept, the odd ones too: kept = reach <= reach.quantile(keep).": _manifold(
             keep=lambda r, share: r > -1
@@ -484,6 +711,8 @@ MANIFOLD = Exercise(
         "quantile, which can be one more.": _manifold(
             keep=lambda r, share: r.argsort()[: int(share * len(r))]
         ),
+        "Points are kept whose reach is at most keep times the largest; it is the quantile, "
+        "reach.quantile(keep).": _manifold(keep=lambda r, share: r <= share * r.max()),
         "Half of the points are kept, whatever keep is.": _manifold(
             keep=lambda r, share: r <= r.median()
         ),
@@ -507,8 +736,17 @@ MANIFOLD = Exercise(
         ".any(dim=1).": _manifold(inside=lambda d, r: (d <= r).all(dim=1)),
         "This asks which points of the sample cover something; the question is which points of x "
         "are covered: .any(dim=1).": _manifold(inside=lambda d, r: (d <= r).any(dim=0)),
+        "All pairs are counted. A point is covered if any disc holds it, so there is one answer "
+        "for each point: .any(dim=1).": _manifold(inside=lambda d, r: (d <= r).flatten()),
         "The reach belongs to the points of the sample that covers, not to those that are "
-        "judged.": _by_own_radius,
+        "judged.": _by_own_radius(lambda inside, kept: inside & kept),
+        "The reach belongs to the points of the sample that covers, not to those that are judged, "
+        "and so does the choice of those that are kept.": _by_own_radius(
+            lambda inside, kept: inside[kept]
+        ),
+        "The shares are right, their intervals are p ± z √(p(1-p)/n): take wilson(...).": _manifold(
+            share=_usual_share
+        ),
         "Each sample is compared with itself: precision is covered(a, b), recall "
         "covered(b, a).": _within_itself,
     },
