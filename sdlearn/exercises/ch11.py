@@ -210,7 +210,9 @@ def _run_kernel(answer, a, b):
         "a (12) must match": "Every picture meets every other: x @ y.T has the products of all "
         "pairs, whatever the number of pictures",
     }
-    return _tell(remedies, answer, a, b)
+    value = _tell(remedies, answer, a, b)
+    # Below 0 Python's ** 0.5 is complex, where torch's root is nan.
+    return math.nan if isinstance(value, complex) else value
 
 
 def _power(divisor=lambda x: x.shape[1], plus=1, power=3):
@@ -274,8 +276,10 @@ KERNEL = Exercise(
         "the sum of all, then divide by N(N-1).": _kernel(
             within=lambda k: k.mean() - k.diagonal().mean()
         ),
-        "The diagonal is emptied before 1 is added and the power taken, so it is full of ones: "
-        "leave it out afterwards.": _kernel(within=lambda k: (_others(k) + len(k)) / _pairs(k)),
+        "The diagonal still counts, as if full of ones. If you empty it before 1 is added and the "
+        "power taken, do that afterwards.": _kernel(
+            within=lambda k: (_others(k) + len(k)) / _pairs(k)
+        ),
         "N is taken off for the pairs of a picture with itself, but k(x, x) is not 1: take off the "
         "diagonal's sum, k.trace().": _kernel(within=lambda k: (k.sum() - len(k)) / _pairs(k)),
         "The diagonal is left out within a, but is still in it within b.": lambda a, b: (
@@ -450,17 +454,19 @@ WILSON = Exercise(
         "This is p ± z √(p(1-p)/n): at 20 of 20 it has no width, elsewhere it may leave 0 … 1, and "
         "to cut it off there mends neither. Wilson's has z²/2n in the middle and z²/4n² below the "
         "root, and is divided by 1 + z²/n.": _interval(_usual),
-        "Python reads z**2 / 2*n as (z**2 / 2) * n: put brackets round what is divided by, "
+        "The middle has z²n/2 where z²/2n belongs: Python reads z**2 / 2*n like that, so write "
         "z**2 / (2*n).": _wilson(lambda p, n, z: p + z**2 / 2 * n),
-        "Python reads z**2 / 4*n**2 as (z**2 / 4) * n**2: put brackets round what is divided by, "
-        "z**2 / (4*n**2).": _wilson(inside=lambda p, n, z: p * (1 - p) / n + z**2 / 4 * n**2),
-        "Python reads z**2 / 2*n as (z**2 / 2) * n, and the same with 4*n**2: put brackets round "
-        "what is divided by, z**2 / (2*n) and z**2 / (4*n**2).": _wilson(
+        "Below the root stands z²n²/4 where z²/4n² belongs: Python reads z**2 / 4*n**2 like that, "
+        "so write z**2 / (4*n**2).": _wilson(
+            inside=lambda p, n, z: p * (1 - p) / n + z**2 / 4 * n**2
+        ),
+        "z²n/2 and z²n²/4 stand where z²/2n and z²/4n² belong: Python reads z**2 / 2*n and "
+        "z**2 / 4*n**2 like that, so write z**2 / (2*n) and z**2 / (4*n**2).": _wilson(
             lambda p, n, z: p + z**2 / 2 * n,
             lambda p, n, z: p * (1 - p) / n + z**2 / 4 * n**2,
         ),
-        "z²/n is added to both ends: Python reads x / 1 + z**2/n as x + z**2/n. Put brackets round "
-        "what is divided by, (1 + z**2/n).": _interval(
+        "z²/n is added to both ends, in place of dividing by 1 + z²/n: Python reads x / 1 + z**2/n "
+        "like that, so write x / (1 + z**2/n).": _interval(
             lambda p, n, z: [v + z**2 / n for v in _ends(scale=lambda n, z: (1, 1))(p, n, z)]
         ),
         "The middle is p itself; Wilson's is moved towards one half: "
@@ -552,17 +558,20 @@ def _manifold_cases():
     yield Case((_cloud(37, 2, 1.0), _cloud(47, 2), 2, 0.7), "k = 2, keep = 0.7")
     yield Case((_cloud(32, 2), _cloud(32, 2, 2.0), 5, 1.0), "k = 5, all points kept")
     six = 0.5 * _cloud(6, 2)
-    yield Case((six.repeat(4, 1), _cloud(24, 2, 0.5)), "a is six points, four times over")
+    yield Case(
+        (six.repeat(4, 1), _cloud(24, 2, 0.5)),
+        "a is six points four times over, so each has reach 0",
+    )
 
 
 def _run_manifold(answer, a, b, k=None, keep=None):
     remedies = {
         "argument 'k": "Keep the first line as it was given, with k=3 and keep=0.5",
-        "kthvalue": "kthvalue gives the values and their places: take .values",
+        "return_types": "kthvalue, sort and topk give the values and their places: take .values",
         "is invalid for input of size": "Were zeros left out? By rounding they are not all 0: let "
         "them be, and take neighbour k + 1",
-        "must match the size": "In torch.cdist(x, sample[kept]) each row is a point of x, each "
-        "column a point that is kept, and so is each number of reach[kept]",
+        "must match the size": "In torch.cdist(x, sample[kept]) a row is a point of x and a "
+        "column one of those kept, as are the numbers of reach[kept]: compare along the rows",
     }
     options = {name: value for name, value in (("k", k), ("keep", keep)) if value is not None}
     return _tell(remedies, answer, a, b, **options)
