@@ -359,8 +359,8 @@ LATENT_SIZE = Exercise(
         ),
         "levels - 1 halvings are 2**(levels - 1), not 2 * (levels - 1): that is the same for two "
         "and three levels only.": _sized(multiple=lambda f, levels: f * 2 * (levels - 1)),
-        "What has to fit is right for this chapter's model only, such as 16 or 4 * f; others have "
-        "other levels: f * 2**(levels - 1).": _sized(multiple=lambda f, levels: 16),
+        "What has to fit is that of f = 4 and three levels, 16 or 4 * f; other models have other "
+        "numbers: f * 2**(levels - 1).": _sized(multiple=lambda f, levels: 16),
         "Every multiple of 2 * f is accepted: the U-Net halves the latents levels - 1 times, "
         "2**(levels - 1).": _sized(multiple=lambda f, levels: 2 * f),
         "4 and 16 are one model's numbers; others have other ones: f is self.vae.downscale, and "
