@@ -2,6 +2,7 @@
 
 import _thread
 import json
+import math
 import random
 import signal
 import sys
@@ -727,6 +728,11 @@ def test_what_has_to_be_refused(told):
     less.mistakes["One."] = lambda a, b: distance(a, b) if len(a) == 2 else always(a, b)
     assert engine.known_mistake(trial, refs, gots) is None  # it refuses more than the mistake does
     assert "stopped with TypeError" in told("demo.distance", otherwise)[0]
+    for returned in (ValueError("no"), ValueError):
+        out, _ = told(
+            "demo.distance", lambda a, b, x=returned: distance(a, b) if len(a) == len(b) else x
+        )
+        assert "The ValueError is returned, and stops nothing: raise ValueError(…)" in out
 
 
 def test_named_tuples(told, monkeypatch):
@@ -860,6 +866,49 @@ def test_exception_is_shown_with_the_students_line(told):
     assert "RuntimeError: The size of tensor" in out
     assert f"line {line} of your cell:  return a.sqrt() * x0  # this line" in out
     assert ".view(-1, 1, 1, 1)" in out
+
+
+def test_an_exercise_has_advice_of_its_own(told, monkeypatch):
+    def cases():
+        yield Case((2.0,), "two")
+        yield Case((-4.0,), "below 0")
+
+    def root(x):
+        return float(np.sqrt(abs(x)))
+
+    advice = {"domain error|nonnegative": "x may be below 0: abs(x) first.", "without": "x"}
+    one = Exercise("demo.root", root, cases, [], {"Squared.": lambda x: x * x}, advice=advice)
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    assert "\n  x may be below 0: abs(x) first." in told("demo.root", lambda x: math.sqrt(x))[0]
+    out, _ = told("demo.root", lambda x: float(torch.sqrt(x)))  # the engine's own
+    assert "is for math.sqrt and the like" in out and "abs(x)" not in out
+    # A mistake in the cases before the one in which it stops explains more than the stop.
+    out, _ = told("demo.root", lambda x: x * x if x > 0 else math.log(x))
+    assert "Squared." in out and "stopped" not in out
+
+
+def test_a_float_is_no_whole_number(told, monkeypatch):
+    def half(n):
+        return n // 2
+
+    def cases():
+        yield Case((6,), "six")
+        yield Case((8,), "eight")
+
+    known = {
+        "It is a float.": lambda n: n / 2,
+        "A float for six.": lambda n: n / 2 if n == 6 else 4,
+    }
+    one = Exercise("demo.half", half, cases, [], known)
+    monkeypatch.setitem(vars(sys.modules[__name__]), "EXERCISES", [one])
+    assert "It is a float." in told("demo.half", lambda n: 0.5 * n)[0]
+    out, _ = told("demo.half", lambda n: 3)  # for six it is no float, but right
+    assert "float" not in out and "✗" in out
+
+
+def test_the_order_of_parameters_counts_with_a_run_too(told):
+    out, _ = told("demo.average", lambda new, weights, decay: average(weights, new, decay))
+    assert "Keep the first line as it was given" in out
 
 
 SIZES = "needs the shape"

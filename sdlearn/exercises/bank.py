@@ -4,7 +4,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sdlearn.exercises
 
@@ -36,6 +36,7 @@ class Exercise:
     run: how to call an answer, run(answer, *args); for classes and the like.
     refuses: the exception that the reference raises for what it does not take, if any.
     changes: names of arguments that the answer may change in place.
+    advice: what an exception in an answer says (a regular expression) → what to do about it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Exercise:
     run: Callable | None = None
     refuses: type | tuple = ()
     changes: tuple = ()
+    advice: dict = field(default_factory=dict)
 
     def equal(self, expected, got):
         """True if an answer is what is expected: the same kind, shape, dtype, and numbers."""

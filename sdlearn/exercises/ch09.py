@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 
 import torch
 import torch.nn.functional as F
@@ -11,33 +10,12 @@ from sdlearn import guidance
 from sdlearn.exercises.bank import Case, Exercise, learnt
 
 
-def _advised(call, advice):
-    """call(), an answer's. An error that stops it gets `advice`: part of its text → what to do."""
-    try:
-        return call()
-    except Exception as error:
-        first = str(error).split("\n")[0].rstrip(".")
-        said = [told for part, told in advice.items() if re.search(part, first)]
-        error.args = (f"{first}. {said[0]}",) if said else error.args
-        raise
-
-
 def _weights_cases():
     yield Case((torch.randn(2, 3, 5, 4), torch.randn(2, 3, 7, 4)), "more keys than queries")
     yield Case((torch.randn(1, 2, 6, 8), torch.randn(1, 2, 3, 8)), "more queries than keys")
     yield Case((100 * torch.randn(2, 1, 4, 3), torch.randn(2, 1, 4, 3)), "large queries")
     q, k = learnt(torch.randn(1, 2, 4, 5)), learnt(torch.randn(1, 2, 6, 5))
     yield Case((q, k), "q and k want a gradient")
-
-
-def _run_weights(answer, q, k):
-    advice = {
-        "batch2|must match.* dimension [01]$": "k has to be turned round in its last two "
-        "dimensions: k.transpose(-2, -1).",
-        "must be Tensor, not int": "A size is a plain number: math.sqrt takes it.",
-        r"call numpy\(\)": "Stay with torch: through NumPy no gradient comes back.",
-    }
-    return _advised(lambda: answer(q, k), advice)
 
 
 def _scores(q, k):
@@ -58,7 +36,11 @@ WEIGHTS = Exercise(
     "guidance.attention_weights",
     reference=guidance.attention_weights,
     cases=_weights_cases,
-    run=_run_weights,
+    advice={
+        "batch2|must match.* dimension [01]$": "k has to be turned round in its last two "
+        "dimensions: k.transpose(-2, -1).",
+        r"call numpy\(\)": "Stay with torch: through NumPy no gradient comes back.",
+    },
     hints=[
         "Every query with every key: a matrix product, for which k has to be turned round: "
         "k.transpose(-2, -1) is [B, heads, d, M].",
@@ -223,17 +205,7 @@ def _run_drop(answer, context, empty, share, generator):
     start = source.get_state()
     right = guidance.drop_captions(context, empty, share, source)
     source.set_state(start)
-    advice = {
-        rf"tensor [ab] \({len(context)}\)": "One number for each caption has to have the shape "
-        "[B, 1, 1] to go with [B, L, D].",
-        "shape of the mask": "As an index, context[dropped], a mask is [B]; torch.where takes one "
-        "of [B, 1, 1].",
-        "stack expects": "empty is [1, L, D]; a single caption is empty[0].",
-        "argument: 'generator'": "It may be left out: generator=None in the first line.",
-    }
-    if not given:
-        advice["'NoneType' object"] = "generator is None here; torch.rand takes that, too."
-    got = _advised(lambda: answer(context, empty, share, *[source] * given), advice)
+    got = answer(context, empty, share, *[source] * given)
     other = not DROP.equal(right, got) and _whole(context, empty, got)
     return right if other and _as_good(answer, share, given) else got
 
@@ -243,6 +215,15 @@ DROP = Exercise(
     reference=guidance.drop_captions,
     cases=_drop_cases,
     run=_run_drop,
+    advice={
+        r"tensor [ab] \(\d": "One number for each caption has to have the shape [B, 1, 1] to go "
+        "with [B, L, D].",
+        "shape of the mask": "As an index, context[dropped], a mask is [B]; torch.where takes one "
+        "of [B, 1, 1].",
+        "stack expects": "empty is [1, L, D]; a single caption is empty[0].",
+        "argument: 'generator'": "It may be left out: generator=None in the first line.",
+        "'NoneType' object": "generator may be None; torch.rand takes that, too.",
+    },
     changes=("generator",),
     hints=[
         "Draw one number between 0 and 1 for each caption; where it is below `share`, the caption "
@@ -428,18 +409,6 @@ def _map_cases():
     yield Case((weights(2, 2, 16, 7), [5, 2], (4, 4)), "tokens 5 and 2, 4 × 4 places")
 
 
-def _run_map(answer, weights, tokens, size):
-    n, places = len(tokens), f"({'|'.join(map(str, tokens))})"
-    columns = (
-        "The word's tokens are columns, in the last dimension of weights: weights[..., tokens]."
-    )
-    advice = {
-        rf"dim \d \({n}\)|of size {len(weights) * n}$|index {places} is out of bounds": columns,
-        "tuple of ints": "size is a tuple: unflatten takes it as it is, view and reshape as *size.",
-    }
-    return _advised(lambda: answer(weights, tokens, size), advice)
-
-
 def _map(wrong):
     """A wrong word_map: a function of weights and tokens that gives [B, H·W]."""
     return lambda weights, tokens, size: wrong(weights, tokens).unflatten(1, size)
@@ -467,7 +436,12 @@ MAP = Exercise(
     "guidance.word_map",
     reference=guidance.word_map,
     cases=_map_cases,
-    run=_run_map,
+    advice={
+        # Places are 16 and more, the word's tokens fewer than ten.
+        r"dim \d \(\d\)|of size \d$|out of bounds": "The word's tokens are columns, in the last "
+        "dimension of weights: weights[..., tokens].",
+        "tuple of ints": "size is a tuple: unflatten takes it as it is, view and reshape as *size.",
+    },
     hints=[
         "First the mean over the heads, which leaves [B, H·W, M]; then the columns of the word.",
         "weights.mean(dim=1)[:, :, tokens] is [B, H·W, number of tokens]: add these up.",

@@ -16,17 +16,6 @@ def _cloud(n, dim, shift=0.0):
     return torch.randn(n, dim, dtype=torch.float64) @ mix + shift
 
 
-def _tell(remedies, answer, *args, **options):
-    """The answer's value. To what it may raise a remedy is added: {part of the message: remedy}."""
-    try:
-        return answer(*args, **options)
-    except Exception as error:
-        said = [remedy for part, remedy in remedies.items() if part in str(error)]
-        if said:
-            error.args = (f"{str(error).strip().splitlines()[0].rstrip('.')}. {said[0]}",)
-        raise
-
-
 def _frechet_cases():
     yield Case((_cloud(40, 3), _cloud(40, 3)), "both means are near 0")
     yield Case((_cloud(40, 3, 1.0), _cloud(40, 3, -1.0)), "the means differ")
@@ -36,21 +25,6 @@ def _frechet_cases():
     others = torch.randn(60, 16, dtype=torch.float64) + 8
     label = "six pictures over and over: some eigenvalues are 0, by rounding negative or complex"
     yield Case((_cloud(6, 16).repeat(6, 1), others), label)
-
-
-def _run_frechet(answer, a, b):
-    remedies = {
-        "25x25 and 60x60": "Those are covariances of the 25 and 60 pictures; x.T.cov() is that of "
-        "the features",
-        "a (25) must match": "Samples may differ in size: x.mean(dim=0) has a number for each "
-        "feature, whatever their number of pictures",
-        "without overflow": "The eigenvalues are complex: take .real, and .clamp(min=0), before "
-        "their roots are added up",
-        "clamp is not supported": "Take .real first",
-        "positive-definite": "Fewer pictures than features leave eigenvalues of 0; "
-        "torch.linalg.eigvals(cov_a @ cov_b) does not mind",
-    }
-    return _tell(remedies, answer, a, b)
 
 
 def _frechet(apart=None, spread=None, cross=None, cov=None, total=None):
@@ -82,7 +56,16 @@ FRECHET = Exercise(
     "judging.frechet_distance",
     reference=metrics.frechet_distance,
     cases=_frechet_cases,
-    run=_run_frechet,
+    advice={
+        "25x25 and 60x60": "Those are covariances of the 25 and 60 pictures; x.T.cov() is that of "
+        "the features.",
+        r"a \(25\) must match": "Samples may differ in size: x.mean(dim=0) has a number for each "
+        "feature, whatever their number of pictures.",
+        "without overflow|clamp is not supported": "The eigenvalues are complex: take .real, and "
+        ".clamp(min=0), before their roots are added up.",
+        "positive-definite": "Fewer pictures than features leave eigenvalues of 0; "
+        "torch.linalg.eigvals(cov_a @ cov_b) does not mind.",
+    },
     hints=[
         "Three terms: the squared distance of the means, a.mean(dim=0) and b.mean(dim=0); the two "
         "traces; and the root. x.T.cov() is the covariance matrix of a sample [N, D].",
@@ -202,16 +185,8 @@ def _kernel_cases():
 
 
 def _run_kernel(answer, a, b):
-    below = "The squared MMD may be below 0, and is wanted as it is, without a root"
-    remedies = {
-        "math domain error": below,
-        "nonnegative input": below,  # the same from Python 3.14 on
-        "(3x12 and 30x3)": "x.T @ y sums over the pictures; x @ y.T has the products of all pairs",
-        "a (12) must match": "Every picture meets every other: x @ y.T has the products of all "
-        "pairs, whatever the number of pictures",
-    }
-    value = _tell(remedies, answer, a, b)
-    # Below 0 Python's ** 0.5 is complex, where torch's root is nan.
+    """Below 0 Python's ** 0.5 is complex, where torch's root is nan: here both are nan."""
+    value = answer(a, b)
     return math.nan if isinstance(value, complex) else value
 
 
@@ -252,6 +227,13 @@ KERNEL = Exercise(
     reference=metrics.kernel_distance,
     cases=_kernel_cases,
     run=_run_kernel,
+    advice={
+        "math domain error|nonnegative input": "The squared MMD may be below 0, and is wanted as "
+        "it is, without a root.",
+        "3x12 and 30x3": "x.T @ y sums over the pictures; x @ y.T has the products of all pairs.",
+        r"a \(12\) must match": "Every picture meets every other: x @ y.T has the products of all "
+        "pairs, whatever the number of pictures.",
+    },
     hints=[
         "The kernel of all pairs at once is a matrix: (a @ b.T / D + 1) ** 3, with D = a.shape[1].",
         "Within a sample, leave out the pairs of a picture with itself: they stand on the "
@@ -377,19 +359,6 @@ def _shares():
         yield Case((torch.arange(n) < right,), f"{right} of {n} are right")
 
 
-def _run_wilson(answer, right):
-    below = (
-        "Below the root it is negative: p has to be a share from 0 to 1, and p(1-p) stands there"
-    )
-    remedies = {
-        "math domain error": below,
-        "nonnegative input": below,  # the same from Python 3.14 on
-        "mean():": "A bool has no mean: right.double().mean() has one",
-        "division by zero": "n is how many there are, len(right), not how many are right",
-    }
-    return _tell(remedies, answer, right)
-
-
 def _interval(ends):
     """A wrong wilson: ends(p, n, z) gives low and high."""
 
@@ -440,7 +409,11 @@ WILSON = Exercise(
     "judging.wilson",
     reference=intervals.wilson,
     cases=_shares,
-    run=_run_wilson,
+    advice={
+        "math domain error|nonnegative input": "Below the root it is negative: p(1-p) stands "
+        "there, with p a share from 0 to 1.",
+        "division by zero": "n is how many there are, len(right), not how many are right.",
+    },
     hints=[
         "The two ends differ in one sign only: compute the middle of the interval and half its "
         "width, one after the other.",
@@ -564,19 +537,6 @@ def _manifold_cases():
     )
 
 
-def _run_manifold(answer, a, b, k=None, keep=None):
-    remedies = {
-        "argument 'k": "Keep the first line as it was given, with k=3 and keep=0.5",
-        "return_types": "kthvalue, sort and topk give the values and their places: take .values",
-        "is invalid for input of size": "Were zeros left out? By rounding they are not all 0: let "
-        "them be, and take neighbour k + 1",
-        "must match the size": "In torch.cdist(x, sample[kept]) a row is a point of x and a "
-        "column one of those kept, as are the numbers of reach[kept]: compare along the rows",
-    }
-    options = {name: value for name, value in (("k", k), ("keep", keep)) if value is not None}
-    return _tell(remedies, answer, a, b, **options)
-
-
 def _manifold(radius=None, keep=None, inside=None, order=None, near=None, share=wilson):
     """A wrong manifold_shares, by the part that is wrong.
 
@@ -655,7 +615,12 @@ MANIFOLD = Exercise(
     "judging.manifold_shares",
     reference=judge.manifold_shares,
     cases=_manifold_cases,
-    run=_run_manifold,
+    advice={
+        "is invalid for input of size": "Were zeros left out? By rounding they are not all 0: let "
+        "them be, and take neighbour k + 1.",
+        "must match the size": "In torch.cdist(x, sample[kept]) a row is a point of x and a column "
+        "one of those kept, as are the numbers of reach[kept]: compare along the rows.",
+    },
     hints=[
         "Write a helper covered(x, sample) first. Every point of the sample has a reach; x is "
         "covered if it lies within the reach of at least one of those points that are kept.",

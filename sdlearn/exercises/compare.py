@@ -73,6 +73,8 @@ def mismatch(expected, got, what="Your answer", parts=(), batches=()):
         said = got.said and f" It says: {got.said:.100}"
         return f"Your code raises a {got.name} where {shown(expected)} is right.{said}"
     if isinstance(expected, Refused):
+        if isinstance(got, Exception) or (isinstance(got, type) and issubclass(got, Exception)):
+            return f"The {expected.name} is returned, and stops nothing: raise {expected.name}(…)"
         due = f"A {expected.name} is expected here; what your code returns is {shown(got)}."
         return None if isinstance(got, Refused) else due
     if isinstance(expected, torch.Tensor):
@@ -110,7 +112,7 @@ def mismatch(expected, got, what="Your answer", parts=(), batches=()):
     if isinstance(got, torch.Tensor) and got.numel() == 1:
         more = " A tensor's .item() is a plain number."
     if isinstance(expected, int) and isinstance(got, float) and abs(got - expected) < 1:
-        more = " Division with // keeps whole numbers whole."
+        more = " int() makes a whole number; // gives one if both sides are whole."
     if isinstance(expected, (int, float)) and _complex(got):
         return f"{what} is complex; take .real."
     due = "None" if expected is None else f"one {type(expected).__name__}"

@@ -86,6 +86,8 @@ def check(exercise, answer):
         refs = [trial.call(exercise.reference, i) for i in range(len(gots))]
         if trouble:  # answers of a wrong kind before it may explain it
             early, order = _mismatch(trial, refs, gots), not wrong and _misordered(trial)
+            if not early and not all(map(exercise.equal, refs, gots)):
+                early = known_mistake(trial, refs, gots)
             said = trouble.args[0], order or "".join(trouble.args[1:]), _in_case(trial, len(gots))
             message = _lines(order, early) if early else _lines(*said)
         else:
@@ -161,6 +163,9 @@ def known_mistake(trial, refs, gots):
     exercise, partly = trial.exercise, None
     count = len(exercise.returns)
 
+    def same(a, b):  # a float may be expected where an int comes, but not the other way round
+        return exercise.equal(a, b) and exercise.equal(b, a)
+
     def parts(*values):
         many = all(isinstance(v, (tuple, list)) and len(v) == count > 1 for v in values)
         return zip(*values) if many else [values]
@@ -170,10 +175,10 @@ def known_mistake(trial, refs, gots):
             values = [trial.call(mistaken, i) for i in range(len(refs))]
         except Exception:  # an answer that comes this far did not raise
             continue
-        if all(map(exercise.equal, values, gots)):
+        if all(map(same, values, gots)):
             return sentence
         triples = [triple for case in zip(refs, values, gots) for triple in parts(*case)]
-        agrees = [exercise.equal(v, g) for r, v, g in triples if not exercise.equal(r, v)]
+        agrees = [same(v, g) for r, v, g in triples if not exercise.equal(r, v)]
         if any(isinstance(g, Refused) > isinstance(v, Refused) for v, g in zip(values, gots)):
             continue  # it refuses more than the mistake does
         partly = partly or (sentence if agrees and all(agrees) else None)
@@ -232,7 +237,8 @@ def _signature_trouble(exercise, answer):
         needed = list(course)[: max(len(case.args) for case in exercise.cases())]
     required = {name for name, p in mine.items() if p.default is p.empty}
     if exercise.run:
-        fits = required <= set(course) and set(needed) <= set(mine)
+        ordered = [n for n in mine if n in course] == [n for n in course if n in mine]
+        fits = required <= set(course) and set(needed) <= set(mine) and ordered
     else:
         fits = required <= set(needed) and [*mine][: len(needed)] == needed
     both = f"({', '.join(mine)}); ({', '.join(needed)}) are expected"

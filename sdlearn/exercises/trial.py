@@ -24,7 +24,13 @@ ADVICE = {
     "numbers, such as one for each picture. Python's if, int(), float() and math take a single "
     "one; torch's operations take all at once, torch.where chooses for each.",
     "step must be greater than zero": "No tensor is turned round by [::-1]: write .flip(0).",
-    "bitwise_xor": "In Python ^ is no power: write **.",
+    r"bitwise_xor|for \^": "In Python ^ is no power: write **.",
+    "must be Tensor, not (int|float)": "A plain number, such as a size, is for math.sqrt and the "
+    "like; torch's functions take tensors.",
+    "without overflow": "That number is complex: take .real.",
+    "return_types": "This gives numbers and their places together: take .values.",
+    r"mean\(\): .*(Bool|Long|Int)": "Of bools and whole numbers there is no mean: .double() first.",
+    "'method'|builtin_function_or_method": "The brackets of a call are missing.",
 }
 
 
@@ -89,7 +95,8 @@ class Trial:
             raise Trouble(f"Your code took more than {self.exercise.total:g} seconds in all.")
         reseed(seed)
         with contextlib.redirect_stdout(self.printed), contextlib.redirect_stderr(self.printed):
-            value = limited(lambda: run(who, *args), limit, who, dict(zip(self.names, args)))
+            inputs, advice = dict(zip(self.names, args)), self.exercise.advice
+            value = limited(lambda: run(who, *args), limit, who, inputs, advice)
         after = snapshot(args)
         for path in before | after if change is None else ():
             name, old, new = self.names[path[0]], before.get(path), after.get(path)
@@ -158,8 +165,10 @@ def snapshot(args):
     return {path: frozen(leaf) for path, leaf in leaves(args).items()}
 
 
-def limited(function, seconds, answer, inputs=None):
+def limited(function, seconds, answer, inputs=None, advice=None):
     """function() in a thread of its own, which is stopped after `seconds`. inputs: name → value.
+
+    advice: as ADVICE, and before it.
 
     Raises Trouble with a message for the student if it raises or takes too long. KeyboardInterrupt
     gets through: this thread only waits, in small steps, because Windows cannot break a long wait.
@@ -196,7 +205,7 @@ def limited(function, seconds, answer, inputs=None):
             "ends, or one over pictures or pixels that a tensor operation could do at once?"
             + ("" if ended else " It still runs: restart the kernel to end it.")
         )
-    return _raised(result["error"], answer, inputs or {})
+    return _raised(result["error"], answer, inputs or {}, {**(advice or {}), **ADVICE})
 
 
 def _stop(thread, done):
@@ -213,7 +222,7 @@ def _stop(thread, done):
     return done.is_set()
 
 
-def _raised(error, answer, inputs):
+def _raised(error, answer, inputs, advice):
     """`...` if the answer raised NotImplementedError itself; raises Trouble for all else."""
     functions = [answer, *vars(answer).values()] if inspect.isclass(answer) else [answer]
     files = {f.__code__.co_filename for f in functions if hasattr(f, "__code__")}
@@ -239,7 +248,7 @@ def _raised(error, answer, inputs):
     if shapes and re.search("size|shape|imension|columns", first):
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         message += f"\n  The shapes of the inputs are {listed}."
-    found = (said for part, said in ADVICE.items() if re.search(part, first))
+    found = (said for part, said in advice.items() if re.search(part, first))
     raise Trouble(message, next(found, "") or _size_advice(first, list(shapes.values())))
 
 
