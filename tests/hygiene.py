@@ -255,7 +255,7 @@ def exercises_are_there(notebook, path):
     names = [name for _, _, name in found]
     number = path.name[:2]
     for name in sorted(set(names) - bank(number)):
-        yield f"exercise {name!r} is not in the bank sdlearn/exercises/ch{number}.py: add it"
+        yield f"exercise {name!r} is not in the bank sdlearn/exercises/ch{number}: add it"
     for name in sorted(bank(number) - set(names)):
         yield f"exercise {name!r} is in the bank of chapter {number}, not in the notebook: use it"
     for name in sorted({name for name in names if names.count(name) > 1}):
