@@ -1339,6 +1339,15 @@ def test_no_value_whatever_breaks_the_checker(one, value):
     assert bool(message) == (status == "wrong")
 
 
+def test_an_answer_that_normalises_an_input_is_not_said_to_ignore_it(told):
+    def normalised(x0, t, schedule, noise):
+        x0 = (x0 - x0.mean()) / x0.std()
+        return rightly(x0.sign() * x0.abs().sqrt(), t, schedule, noise)
+
+    said = told("demo.q_sample", normalised)[0]
+    assert "First difference" in said and "does not change" not in said
+
+
 # ---- hints, solution, progress ----------------------------------------------------------------
 
 

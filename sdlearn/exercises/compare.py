@@ -170,7 +170,8 @@ def _shape_advice(e, g, batches):
     if sorted(e) == sorted(g):
         return " The same sizes in another order: it looks transposed."
     if g == e[1:]:
-        return f" The first dimension, the batch of {e[0]}, is missing."
+        name = "the batch of" if e[0] in batches else "of size"
+        return f" The first dimension, {name} {e[0]}, is missing."
     if [n for n in e if n > 1] == [n for n in g if n > 1]:
         return " Only dimensions of size 1 differ: look for squeeze, unsqueeze, view or keepdim."
     if math.prod(e) == math.prod(g):

@@ -191,20 +191,29 @@ class Look:
         return [name for name, found in follows.items() if False in found and True not in found]
 
     def follows(self, i, k):
-        """True if the answer follows input k of case i where the reference does; None: unknown."""
+        """True if the answer follows input k of case i where the reference does; None: unknown.
+
+        One change is not enough: a normalised answer is the same for an input that is scaled.
+        """
+        found = None
         for value in self.alternatives(i, k):
             pair = self.both(i, {k: value})
             if pair and not self.near(self.expected[i], pair[0]):
-                return not self.near(self.got[i], pair[1])
-        return None
+                if not self.near(self.got[i], pair[1]):
+                    return True
+                found = False
+        return found
 
     def alternatives(self, i, k):
-        """Other values for input k of case i: a changed one, then those of other cases."""
+        """Other values for input k of case i: changed ones, then those of other cases."""
         value = self.inputs(i, k)
         if _is_index(value):
             yield abs(value - 1)  # 0 becomes 1
         elif isinstance(value, (float, torch.Tensor)):
             yield value * 1.3 + 0.1
+            if isinstance(value, torch.Tensor) and value.numel() > 1:
+                uneven = torch.linspace(1.1, 1.9, value.numel(), device=value.device)
+                yield value * uneven.view_as(value)
         if value is not None:
             yield from (self.inputs(j, k) for j in self.cases if j != i)
 

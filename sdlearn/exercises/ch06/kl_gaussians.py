@@ -94,6 +94,9 @@ KL_GAUSSIANS = Exercise(
                 ((lp - lq).exp() + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
             )
         ),
+        "The difference of the means is divided by σ_q²; it is divided by σ_p², as σ_q² is.": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + (mq - mp) ** 2 / lq.exp() + (lq - lp).exp() - 1) / 2
+        ),
         "It is divided by the variance of q; the variance of p belongs there.": _pair(
             lambda mq, lq, mp, lp: (lp - lq + ((mq - mp) ** 2 + lq.exp()) / lq.exp() - 1) / 2
         ),

@@ -118,6 +118,12 @@ MERGE = Exercise(
         ),
         "The symbols are cut into single letters; each symbol has to stay whole.": _characters,
     },
+    advice={
+        "list index out of range": "The last symbol has none after it, and a list in which two "
+        "become one grows shorter while range(len(symbols)) keeps its old end. Build a new list.",
+        "pop from empty list": "Nothing is left to take: build a new list in place of emptying "
+        "symbols.",
+    },
 )
 
 

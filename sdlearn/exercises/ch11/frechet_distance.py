@@ -103,8 +103,8 @@ FRECHET = Exercise(
         "torch.linalg.eigvals.": _frechet(
             cross=lambda a, b: torch.linalg.svdvals(a @ b).sqrt().sum()
         ),
-        "eigvalsh wants a symmetric matrix, and Σ_a Σ_b is none: take "
-        "torch.linalg.eigvals.": _frechet(
+        "eigvalsh, eigh and matrix_root read half of a symmetric matrix, and Σ_a Σ_b is none: take "
+        "the roots of its torch.linalg.eigvals.": _frechet(
             cross=lambda a, b: torch.linalg.eigvalsh(a @ b).clamp(min=0).sqrt().sum()
         ),
         "The mean of Σ_a Σ_b and its transpose is symmetric, but its eigenvalues are others: take "
