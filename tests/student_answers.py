@@ -3,6 +3,12 @@
 By exercise: an answer that is wrong, some words of what is said to it, and one that is right.
 """
 
+
+def put(answer, cell, earlier="..."):
+    """An exercise's cell with this answer in place of the dots, or of an earlier answer."""
+    return cell[: cell.index(f"\n    {earlier.strip()}")] + f"\n    {answer.strip()}"
+
+
 ANSWERS = {
     "01": {
         "forward.q_step": (
@@ -200,7 +206,8 @@ ANSWERS = {
     def model(x_t, t):
         x = x_t if channels is None else torch.cat([x_t, channels], dim=1)
         output = self.unet(torch.cat([x, x]), torch.cat([t, t]), context)
-        return guide(output, guidance)
+        without, with_prompt = output.chunk(2)
+        return without + guidance * (with_prompt - without)
 
     return model
 """,
@@ -275,16 +282,16 @@ ANSWERS = {
         "judging.frechet_distance": (
             """
     apart = (a.mean(0) - b.mean(0)).square().sum()
-    root = matrix_root(a.T.cov() @ b.T.cov())
-    return (apart + a.T.cov().trace() + b.T.cov().trace() - 2 * root.trace()).item()
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    roots = torch.linalg.eigvalsh(cov_a @ cov_b).clamp(min=0).sqrt().sum()
+    return (apart + cov_a.trace() + cov_b.trace() - 2 * roots).item()
 """,
             "symmetric",
             """
     apart = (a.mean(0) - b.mean(0)).square().sum()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
-    root = matrix_root(cov_a)
-    both = matrix_root(root @ cov_b @ root)
-    return (apart + cov_a.trace() + cov_b.trace() - 2 * both.trace()).item()
+    roots = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0).sqrt().sum()
+    return (apart + cov_a.trace() + cov_b.trace() - 2 * roots).item()
 """,
         ),
         "judging.kernel_distance": (
@@ -328,7 +335,7 @@ ANSWERS = {
         "judging.wilson": (
             """
     n, p = right.numel(), right.float().mean().item()
-    half = 1.96 * math.sqrt(p * (1 - p) / n)
+    half = 1.96 * (p * (1 - p) / n) ** 0.5
     return Share(p, p - half, p + half, n)
 """,
             "Wilson",
@@ -336,7 +343,7 @@ ANSWERS = {
     n, z = right.numel(), 1.96
     p = right.double().mean().item()
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
     return Share(p, middle - half, middle + half, n)
 """,
         ),
