@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sdlearn import layers, unet
 from sdlearn.exercises import bank
 from sdlearn.exercises.engine import check, known_mistake
 from sdlearn.exercises.trial import Trial, kept_random, leaves
@@ -77,3 +78,19 @@ def test_a_ramp_may_be_moved_to_the_device_at_its_end():
         return torch.tensor(ends).clamp(max=1).to(like)
 
     assert check(bank.find("vae.ramp"), answer)[0] == "right"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("unet.resnet", lambda self, x, temb: self(x, temb)),
+        ("unet.attention", lambda self, x, context: layers.Attention.forward(self, x, context)),
+        ("unet.up_path", lambda parts, skips: unet.up_path(parts, skips)),
+    ],
+)
+def test_an_answer_that_calls_what_it_becomes_is_told_so(name, answer):
+    status, message, _ = check(bank.find(name), answer)
+    assert status == "wrong" and "would never end" in message
+    assert unet.up_path is bank.find("unet.up_path").reference
+    assert layers.Attention.forward is bank.find("unet.attention").reference
+    assert layers.ResnetBlock2D.forward is bank.find("unet.resnet").reference
