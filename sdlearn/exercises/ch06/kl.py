@@ -5,13 +5,14 @@ import math
 import torch
 
 from sdlearn.exercises.bank import Case, Exercise, learnt
-from sdlearn.exercises.ch06.common import gaussian, moments
+from sdlearn.exercises.ch06.common import SELF, SHAPES, gaussian, moments
 from sdlearn.vae import DiagonalGaussian
 
 
 def _kl_cases():
     yield Case(moments(3, 5), "latents are [B, D]")
     yield Case(moments(2, 4, 3, 3), "latents are [B, C, H, W]")
+    yield Case(moments(1, 3, 2, 2), "there is one picture")
     yield Case((torch.zeros(2, 3), torch.full((2, 3), -1.0)), "the mean is 0")
     yield Case((torch.randn(2, 3), torch.zeros(2, 3)), "the variance is 1")
     mean, logvar = moments(2, 3)
@@ -43,6 +44,7 @@ KL = Exercise(
     reference=DiagonalGaussian.kl,
     cases=_kl_cases,
     run=_run_kl,
+    advice={**SELF, **SHAPES},
     hints=[
         "First the formula for each latent, a tensor like the mean: μ is self.mean, σ is self.std "
         "and log σ² is self.logvar as it stands.",
@@ -90,8 +92,8 @@ KL = Exercise(
         "first.": lambda self: _right_kl(self).sum(dim=1),
         "Only the last dimension is added up: latents may be [B, C, H, W] as well, so "
         ".flatten(1) first.": lambda self: _right_kl(self).sum(dim=-1),
-        "self.logvar stands where σ² belongs: the variance is self.std**2 or "
-        "self.logvar.exp().": _summed(lambda q: (q.mean**2 + q.logvar - 1 - q.logvar) / 2),
+        "σ² and log σ² are the same thing in yours, and cancel: σ² is self.std**2, log σ² is "
+        "self.logvar.": _summed(lambda q: (q.mean**2 + q.logvar - 1 - q.logvar) / 2),
         "σ² is squared once more: self.logvar.exp() is the variance already.": _summed(
             lambda q: (q.mean**2 + q.std**4 - 1 - q.logvar) / 2
         ),
@@ -131,5 +133,44 @@ KL = Exercise(
         "This is the KL the other way round, from N(0, 1) to q; here q comes first.": _summed(
             lambda q: ((1 + q.mean**2) / q.std**2 - 1 + q.logvar) / 2
         ),
+        "Neither σ² nor log σ² is left in yours: self.std**2 is added, self.logvar taken "
+        "off.": _summed(lambda q: (q.mean**2 - 1) / 2),
+        "Only the mean's square is halved: brackets are missing, as the half goes for all four "
+        "terms.": _summed(lambda q: q.mean**2 / 2 + q.std**2 - 1 - q.logvar),
+        "The size of the mean stands where its square belongs: self.mean**2.": _summed(
+            lambda q: (q.mean.abs() + q.std**2 - 1 - q.logvar) / 2
+        ),
+        "The standard deviation is taken off where log σ² belongs: self.logvar.": _summed(
+            lambda q: (q.mean**2 + q.std**2 - 1 - q.std) / 2
+        ),
+        "σ² and log σ² are exchanged: self.std**2 is added, self.logvar is taken off.": _summed(
+            lambda q: (q.mean**2 + q.logvar - 1 - q.std**2) / 2
+        ),
+        "self.logvar is halved wherever it stands, so that σ and log σ stand where σ² and log σ² "
+        "belong: leave out its / 2.": _summed(lambda q: (q.mean**2 + q.std - 1 - q.logvar / 2) / 2),
+        "The square of log σ is taken off; log σ² is twice log σ, which is self.logvar.": _summed(
+            lambda q: (q.mean**2 + q.std**2 - 1 - (q.logvar / 2) ** 2) / 2
+        ),
+        "That is F.kl_div of the mean and the standard deviation. It is made for lists of "
+        "probabilities; for a mean and a variance take the formula above.": _summed(
+            lambda q: q.std * (q.std.log() - q.mean)
+        ),
+        "This is the KL in bits; nats are asked for: do not divide by log 2.": _summed(
+            lambda q: _right_kl(q) / math.log(2)
+        ),
+        "This is divided by the number of pictures; each has its own KL, however many there "
+        "are.": lambda self: _right_kl(self).flatten(1).sum(dim=1) / len(self.mean),
+        "This is half the KL: divide by 2 once.": _summed(lambda q: _right_kl(q) / 2),
+        "The KL is rounded down to a whole number: divide by / 2, not // 2.": lambda self: (
+            (2 * _right_kl(self)).flatten(1).sum(dim=1) // 2
+        ),
+        ".sum(dim=0) adds up the pictures, and leaves a number for each latent; .sum(dim=1) after "
+        ".flatten(1) adds up the latents of each.": lambda self: (
+            _right_kl(self).flatten(1).sum(dim=0)
+        ),
+        "With one picture in the batch the shape is [] in yours, and [1] is expected: leave out "
+        ".squeeze().": lambda self: _right_kl(self).flatten(1).sum(dim=1).squeeze(),
+        "With one picture in the batch .squeeze() takes the batch's own dimension away: leave "
+        "it out.": lambda self: _right_kl(self).squeeze().flatten(1).sum(dim=1),
     },
 )

@@ -3,10 +3,11 @@
 import math
 
 import torch
+import torch.nn.functional as F
 
 from sdlearn import elbo
 from sdlearn.exercises.bank import Case, Exercise, learnt
-from sdlearn.exercises.ch06.common import moments
+from sdlearn.exercises.ch06.common import SHAPES, moments
 
 
 def _pairs():
@@ -15,6 +16,8 @@ def _pairs():
     mean, logvar = moments(2, 3)
     yield Case((mean, logvar, mean.clone(), logvar.clone()), "both are the same")
     yield Case((*moments(2, 3), torch.zeros(2, 3), torch.zeros(2, 3)), "p is N(0, 1)")
+    yield Case((*moments(1, 3, 2, 2), *moments(1, 3, 2, 2)), "there is one picture")
+    yield Case((*(0.3 + torch.randn(4, 2, 3).abs()),), "means are above 0, variances above 1")
     yield Case((*map(learnt, moments(2, 3)), *moments(2, 3)), "only q is learnt")
     yield Case((*moments(2, 3), *map(learnt, moments(2, 3))), "only p is learnt")
 
@@ -28,10 +31,18 @@ def _right_pair(mq, lq, mp, lp):
     return (lp - lq + ((mq - mp) ** 2 + lq.exp()) / lp.exp() - 1) / 2
 
 
+def _at_a_draw(mq, lq, mp, lp):
+    """log q(z) / p(z) at one draw z from q."""
+    noise = torch.randn_like(mq)
+    z = mq + (lq / 2).exp() * noise
+    return ((z - mp) ** 2 / lp.exp() - noise**2 + lp - lq) / 2
+
+
 KL_GAUSSIANS = Exercise(
     "elbo.kl_gaussians",
     reference=elbo.kl_gaussians,
     cases=_pairs,
+    advice=SHAPES,
     hints=[
         "Four terms for each latent. A variance is logvar.exp(); log σ_p²/σ_q² is the difference "
         "of the two logvars.",
@@ -176,6 +187,79 @@ KL_GAUSSIANS = Exercise(
         "The logarithm of the variances is missing: logvar_p - logvar_q.": _pair(
             lambda mq, lq, mp, lp: ((lq.exp() + (mq - mp) ** 2) / lp.exp() - 1) / 2
         ),
+        "No exp: logvar is the logarithm of the variance, and yours takes it for the variance. A "
+        "variance is logvar.exp(), and log σ_p²/σ_q² is logvar_p - logvar_q.": _pair(
+            lambda mq, lq, mp, lp: ((lp / lq).log() + (lq + (mq - mp) ** 2) / lp - 1) / 2
+        ),
+        "No exp: logvar is the logarithm of the variance, and yours takes it for σ. A variance is "
+        "logvar.exp(), and log σ_p²/σ_q² is logvar_p - logvar_q.": _pair(
+            lambda mq, lq, mp, lp: (
+                (((lp / lq) ** 2).log() + (lq**2 + (mq - mp) ** 2) / lp**2 - 1) / 2
+            )
+        ),
+        "It is divided by logvar_p, the logarithm of the variance: σ_p² is logvar_p.exp().": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + (lq.exp() + (mq - mp) ** 2) / lp - 1) / 2
+        ),
+        "logvar_q stands where σ_q² belongs, above the line: σ_q² is logvar_q.exp().": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + (lq + (mq - mp) ** 2) / lp.exp() - 1) / 2
+        ),
+        "exp(logvar) is taken for σ; it is the variance, and σ is exp(logvar / 2).": _pair(
+            lambda mq, lq, mp, lp: (
+                lp - lq + ((2 * lq).exp() + (mq - mp) ** 2) / (2 * lp).exp() / 2 - 1 / 2
+            )
+        ),
+        "The fraction is halved twice: once by 2σ_p² below it, once by the half of the whole.": (
+            _pair(
+                lambda mq, lq, mp, lp: (
+                    (lp - lq + ((mq - mp) ** 2 + lq.exp()) / lp.exp() / 2 - 1) / 2
+                )
+            )
+        ),
+        "σ_p² is squared below the line: logvar_p.exp() is the variance already.": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + (lq.exp() + (mq - mp) ** 2) / lp.exp() ** 2 - 1) / 2
+        ),
+        "σ_q² is squared above the line: logvar_q.exp() is the variance already.": _pair(
+            lambda mq, lq, mp, lp: (lp - lq + (lq.exp() ** 2 + (mq - mp) ** 2) / lp.exp() - 1) / 2
+        ),
+        "This is the mean of both directions; KL(q ‖ p) alone is asked for.": _pair(
+            lambda mq, lq, mp, lp: (_right_pair(mq, lq, mp, lp) + _right_pair(mp, lp, mq, lq)) / 2
+        ),
+        "This is the sum of both directions; KL(q ‖ p) alone is asked for.": _pair(
+            lambda mq, lq, mp, lp: _right_pair(mq, lq, mp, lp) + _right_pair(mp, lp, mq, lq)
+        ),
+        "This is the KL in bits; nats are asked for: do not divide by log 2.": _pair(
+            lambda *four: _right_pair(*four) / math.log(2)
+        ),
+        "That is F.kl_div of the two means. It is made for lists of probabilities; for means and "
+        "variances take the formula above.": _pair(
+            lambda mq, lq, mp, lp: F.kl_div(mq, mp, reduction="none")
+        ),
+        "With one picture in the batch .squeeze() takes the batch's own dimension away: leave "
+        "it out.": lambda *four: _right_pair(*four).squeeze().flatten(1).sum(dim=1),
+        "This is divided by the number of pictures; each has its own KL, however many there "
+        "are.": lambda *four: _right_pair(*four).flatten(1).sum(dim=1) / len(four[0]),
+        "No gradient gets through: .detach(), .data and no_grad() cut it off, and nothing would be "
+        "learnt from the KL.": _pair(lambda *four: _right_pair(*four).detach()),
+        "No gradient reaches q: use mean_q and logvar_q as they are, without .detach().": _pair(
+            lambda mq, lq, mp, lp: _right_pair(mq.detach(), lq.detach(), mp, lp)
+        ),
+        "This is log q/p at one draw; the KL is its mean over all draws, and the formula needs "
+        "none.": _pair(_at_a_draw),
+        "A small number is added below the line; a variance is above 0 as it is.": _pair(
+            lambda mq, lq, mp, lp: (
+                (lp - lq + (lq.exp() + (mq - mp) ** 2) / (lp.exp() + 1e-3) - 1) / 2
+            )
+        ),
+        "No gradient reaches p: use mean_p and logvar_p as they are, without .detach(), as the "
+        "prior may be learnt.": _pair(
+            lambda mq, lq, mp, lp: _right_pair(mq, lq, mp.detach(), lp.detach())
+        ),
+        ".sum(dim=0) adds up the pictures, and leaves a number for each latent; .sum(dim=1) after "
+        ".flatten(1) adds up the latents of each.": lambda *four: (
+            _right_pair(*four).flatten(1).sum(dim=0)
+        ),
+        "With one picture in the batch the shape is [] in yours, and [1] is expected: leave out "
+        ".squeeze().": lambda *four: _right_pair(*four).flatten(1).sum(dim=1).squeeze(),
         "Log σ_p²/σ_q² is logvar_p - logvar_q as they stand; yours takes half of that.": _pair(
             lambda mq, lq, mp, lp: ((lp - lq) / 2 + (lq.exp() + (mq - mp) ** 2) / lp.exp() - 1) / 2
         ),
