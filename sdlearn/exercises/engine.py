@@ -241,7 +241,8 @@ def _signature_trouble(exercise, answer):
         fits = required <= set(course) and set(needed) <= set(mine) and ordered
     else:
         fits = required <= set(needed) and [*mine][: len(needed)] == needed
-    both = f"({', '.join(mine)}); ({', '.join(needed)}) are expected"
+    named = [name for name in course if name in needed or name in mine]  # optional ones may stay
+    both = f"({', '.join(mine)}); ({', '.join(named)}) are expected"
     return None if fits else f"The parameters are {both}. Keep the first line as it was given."
 
 
