@@ -20,6 +20,9 @@ def _loss_cases():
     text, image = torch.randn(2, 4), torch.randn(2, 4, requires_grad=True)
     yield Case((text, image, torch.tensor(1.0)), "two pairs")
     yield Case((torch.ones(3, 4), torch.ones(3, 4), torch.tensor(2.0)), "all vectors alike")
+    text, image = torch.randn(4, 6), torch.randn(4, 6)
+    image[:3] += 2 * text[:3]
+    yield Case((text, image, torch.tensor(100.0).log()), "four pairs, s = 100, as CLIP allows")
 
 
 def _loss(sides=(0.5, 0.5), scale=torch.exp, ready=None, answers=torch.arange, of="mean"):
@@ -97,6 +100,12 @@ CONTRASTIVE = Exercise(
         "The rows' cross-entropy is F.cross_entropy(logits, answers); the columns' are that of "
         "logits.T. Return half of their sum.",
     ],
+    advice={
+        r"tensor a \(6\) must match the size of tensor b \(4\)": "A length for each vector has the "
+        "shape [B]; to divide by it, [B, 1]: norm(dim=1, keepdim=True), or F.normalize.",
+        "floating point type for target": "cross_entropy wants the scores of all pictures for each "
+        "text, [B, B]: text @ image.T; cosine_similarity compares row i with row i alone.",
+    },
     mistakes={
         "Only texts look for pictures; the reverse question, on logits.T, is missing.": _loss(
             (1.0, 0.0)
@@ -149,6 +158,10 @@ CONTRASTIVE = Exercise(
         "The numbers are right, but no gradient reaches logit_scale, so s is never learnt: "
         "math.exp, .item() and float() cut it off. Use logit_scale.exp().": _loss(
             scale=lambda s: math.exp(s.item())
+        ),
+        "exp of the logits overflows at s = 100, and the answer is NaN: cross_entropy and "
+        "log_softmax take the largest off first.": _shares(
+            lambda logits: -(logits.exp().diag() / logits.exp().sum(dim=1)).log().mean()
         ),
         "The sign is turned: training would push the true pairs apart.": _loss((-0.5, -0.5)),
         "The right answers' share is averaged without a logarithm: cross_entropy has it.": _shares(

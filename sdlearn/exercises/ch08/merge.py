@@ -14,6 +14,7 @@ def _merge_cases():
     yield Case((["c", "a", "t</w>"], ("a", "t")), "the pair does not occur")
     yield Case((["a</w>"], ("a</w>", "a</w>")), "there is one symbol")
     yield Case((["b", "a", "b"], ("b", "a")), "a symbol is left over at the end")
+    yield Case((["ab", "c", "a", "bc"], ("a", "bc")), "other symbols spell the same")
 
 
 def _from_the_right(symbols, pair):
@@ -34,6 +35,15 @@ def _either_way(symbols, pair):
 def _by_text(symbols, pair):
     """Joins, replaces in the text, and cuts again: the boundaries of other symbols move."""
     return " ".join(symbols).replace(" ".join(pair), "".join(pair)).split(" ")
+
+
+def _spelt(symbols, pair):
+    merged, i = [], 0
+    while i < len(symbols):
+        alike = "".join(symbols[i : i + 2]) == "".join(pair) and i + 1 < len(symbols)
+        merged.append("".join(symbols[i : i + 1 + alike]))
+        i += 1 + alike
+    return merged
 
 
 def _run_together(symbols, pair):
@@ -97,6 +107,8 @@ MERGE = Exercise(
         ),
         "Replacing in the joined text finds the pair across parts of longer symbols: compare whole "
         "symbols.": _by_text,
+        "Texts are compared, the two joined: ab and c spell the same as a and bc. Compare both "
+        "symbols with the pair.": _spelt,
         "The order of the pair is ignored: b, a is not the pair a, b.": lambda symbols, pair: (
             _either_way(symbols, pair)
         ),

@@ -22,6 +22,8 @@ def _merge_all_cases():
     yield Case((["a</w>"], _ranks("a+b")), "there is one symbol")
     yield Case((list("aaaaa"), _ranks("a+a", "aa+aa", "aa+a")), "five times the same symbol")
     yield Case((list("cats"), _ranks("d+o", "a+t", "c+at")), "the pair of rank 0 is not there")
+    ranks = dict(reversed(_ranks("b+c", "a+b", "a+bc").items()))
+    yield Case((list("abc"), ranks), "ranks stand in another order in the dict")
     yield Case((list("dcab"), _ranks("a+b", "c+ab", "d+c", "d+cab")), "a new pair beats an old one")
 
 
@@ -67,6 +69,11 @@ def _stops_early(symbols, ranks):
         if best not in ranks:
             return symbols
         symbols = tokenizer.merge(symbols, best)
+
+
+def _by_place(symbols, ranks):
+    """Takes the place in the dict for the rank."""
+    return tokenizer.merge_all(symbols, {pair: rank for rank, pair in enumerate(ranks)})
 
 
 def _without_zero(symbols, ranks):
@@ -152,7 +159,15 @@ MERGE_ALL = Exercise(
         "best = min(pairs, key=lambda pair: ranks.get(pair, math.inf), default=None); if best not "
         "in ranks: return symbols; otherwise symbols = merge(symbols, best).",
     ],
+    advice={
+        "KeyError|^\\(": "A pair that was not learnt has no rank: ranks.get(pair, math.inf).",
+        "empty sequence|iterable argument is empty": "A word of one symbol has no pairs: min(…, "
+        "default=None).",
+    },
     mistakes={
+        "The place of a pair in the dict is taken for its rank; ranks[pair] is the rank.": (
+            _by_place
+        ),
         "Nothing is merged.": lambda symbols, ranks: list(symbols),
         "Only one round is done: merge again until no pair has a rank.": _by(_lowest, rounds=1),
         "The pair with the highest rank goes first; the best is the lowest, the one that was "
