@@ -165,9 +165,8 @@ MERGE_ALL = Exercise(
         "default=None).",
     },
     mistakes={
-        "The place of a pair in the dict is taken for its rank; ranks[pair] is the rank.": (
-            _by_place
-        ),
+        "Pairs are taken in the dict's order, which need not be that of the ranks: the next one is "
+        "the word's own pair of lowest ranks[pair], looked up again after each merge.": (_by_place),
         "Nothing is merged.": lambda symbols, ranks: list(symbols),
         "Only one round is done: merge again until no pair has a rank.": _by(_lowest, rounds=1),
         "The pair with the highest rank goes first; the best is the lowest, the one that was "
