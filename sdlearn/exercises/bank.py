@@ -1,10 +1,12 @@
-"""What an exercise is made of, and the banks: the chapters' exercises, found by file name."""
+"""What an exercise is made of, and the banks: the chapters' exercises, found by the name of their folder."""
 
 import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import torch
 
 import sdlearn.exercises
 
@@ -22,6 +24,17 @@ class Case:
 def learnt(x):
     """An input that wants a gradient: the answer must not be cut off from it."""
     return x.requires_grad_() * 1  # no leaf: torch would refuse a change in place before we see it
+
+
+def slopes(value, sources):
+    """The gradients of an answer's sum in one row, 0 where none arrives; no tensor stays."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    found = [None] * len(sources)
+    if value.requires_grad:
+        found = torch.autograd.grad(value.sum(), sources, allow_unused=True)
+    pairs = zip(found, sources)
+    return torch.cat([(torch.zeros_like(s) if g is None else g).flatten() for g, s in pairs])
 
 
 @dataclass(frozen=True)

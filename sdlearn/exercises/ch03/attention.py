@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from sdlearn import layers
-from sdlearn.exercises.bank import Case, Exercise
-from sdlearn.exercises.ch03.common import closed, slopes
+from sdlearn.exercises.bank import Case, Exercise, slopes
+from sdlearn.exercises.ch03.common import closed
 
 
 def _attention_cases():
