@@ -1,4 +1,4 @@
-"""What an exercise is made of, and the banks: the chapters' exercises, found by the name of their folder."""
+"""What an exercise is made of, and the banks: the exercises, found by their folders' names."""
 
 import difflib
 import importlib
